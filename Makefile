@@ -1,0 +1,64 @@
+# Everything runs from the environment in .venv, which `make env` builds from requirements.lock.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+# Installed for real: the stamp is younger than the two files that decide what is installed.
+STAMP := .venv/.installed
+
+# Version managers put names on PATH that fail when they are called, so each candidate is called.
+PYTHON := $(shell for python in python3.11 python3; do $$python -c 'import sys; assert \
+	sys.version_info[:2] == (3, 11); print(sys.executable)' 2>/dev/null && break; done)
+UV := $(or $(shell uv --version >/dev/null 2>&1 && command -v uv),.uv/bin/uv)
+
+.PHONY: help env demo test test-all check format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+env: $(STAMP) ## create .venv from requirements.lock and install this checkout in it
+
+demo: env ## a sweep on handwritten digits, from nothing to a table: a few minutes on two cores
+	$(BIN)/pg-sweep smoke.yaml
+	@echo
+	@echo "The same table, the figure and the curves in a browser: $(BIN)/pg-ui"
+
+test: env ## the tests, without the slow ones
+	$(BIN)/python -m pytest
+
+test-all: env ## all tests, those with faults and several processes too
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+check: env ## ruff, mypy --strict and the floors that imports may not climb
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: env ## let ruff sort imports and lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: | $(UV) ## write requirements.lock again from pyproject.toml
+	$(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --extra aws --extra dev \
+		--python-version 3.11 pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and all caches; results in runs/ stay
+	rm -rf .venv .uv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The project itself is built by the hatchling of the lock, so that nothing comes without a hash.
+$(STAMP): requirements.lock pyproject.toml | $(UV)
+	@test -n "$(PYTHON)" || { echo "pg_platform needs Python 3.11 as python3.11 or python3 on PATH" >&2; exit 1; }
+	$(UV) venv --quiet --allow-existing --no-python-downloads --python "$(PYTHON)" .venv
+	$(UV) pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.uv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "pg_platform needs Python 3.11 as python3.11 or python3 on PATH" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .uv >/dev/null 2>&1 || { rm -rf .uv; \
+		echo "$(PYTHON) -m venv failed; remedy on Debian: apt-get install python3-venv" >&2; exit 1; }
+	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
