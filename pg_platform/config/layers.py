@@ -1,0 +1,142 @@
+"""A file over its recipe, and `--set key=value` over both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pg_platform.config.places import RECIPES
+from pg_platform.config.problems import Place, Problem, one_of
+from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, shown
+from pg_platform.config.yaml_text import compose, read
+
+PARAMETERS = "parameters"
+"""The key of a sweep file whose own keys are dotted."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set key=value`."""
+
+    keys: tuple[str, ...]
+    value: Node
+
+    @classmethod
+    def read(cls, text: str, problems: list[Problem]) -> Override | None:
+        """None where `text` is not KEY=VALUE; ConfigError where the value is not YAML."""
+        place = Place(f"--set {text}")
+        key, equals, value = text.partition("=")
+        keys = _keys(key.strip())
+        if not equals or not all(keys):
+            message = "wants KEY=VALUE, such as speaker.vocab_size=64"
+            problems.append(Problem(place, "", message))
+            return None
+        node = compose(value, place, problems, keys)
+        if node is None:
+            message = "wants a value after '='; write null for none"
+            problems.append(Problem(place, "", message))
+            return None
+        return cls(keys, node)
+
+    def over(self, root: Branch, problems: list[Problem]) -> Branch:
+        """A copy of `root` with the value in its place: a section is replaced whole."""
+        if (problem := blocked(root, self.keys, self.value.place)) is not None:
+            problems.append(problem)
+            return root
+        return graft(root, self.keys, self.value)
+
+
+def layered(path: Path, overrides: Sequence[str], problems: list[Problem], *under: str) -> Branch:
+    """The mapping in `path` over the recipe that it names, with the overrides on top.
+
+    `under` are the keys below which the file has what a recipe has. The key `recipe` stays as
+    the file has it. Raises ConfigError where there is no tree; other problems are appended.
+    """
+    file = read(path, problems)
+    sets = [s for text in overrides if (s := Override.read(text, problems)) is not None]
+    recipe = _recipe(_over(file, sets, []), problems)
+    for key in reversed(under):
+        recipe = Branch(recipe.place, {key: recipe.place}, {key: recipe})
+    return _over(merge(recipe, file), sets, problems)
+
+
+def overridden(root: Branch, overrides: Sequence[str], problems: list[Problem]) -> Branch:
+    """A copy of `root` with each `key=value` in its place; what is wrong is appended."""
+    sets = [s for text in overrides if (s := Override.read(text, problems)) is not None]
+    return _over(root, sets, problems)
+
+
+def merge(low: Branch, high: Branch) -> Branch:
+    """`high` with what only `low` has; sections are merged too, unless their kinds differ."""
+    merged = high
+    for key, node in low.values.items():
+        if key not in high.values:
+            merged = merged.put(key, low.keys[key], node)
+            continue
+        match node, high.values[key]:
+            case Branch() as below, Branch() as above if not _other_kind(below, above):
+                merged = merged.put(key, high.keys[key], merge(below, above))
+    return merged
+
+
+def graft(root: Branch, keys: Sequence[str], value: Node) -> Branch:
+    """A copy of `root` with `value` at `keys`, making the sections on the way that it lacks."""
+    first, *rest = keys
+    if not rest:
+        return root.put(first, value.place, value)
+    inner = branch_at(root, (first,)) or Branch(value.place, {}, {})
+    place = root.keys.get(first, value.place)
+    return root.put(first, place, graft(inner, rest, value))
+
+
+def blocked(root: Branch, keys: Sequence[str], place: Place) -> Problem | None:
+    """Why nothing can be set at `keys`: a part of the way there holds a value and no keys."""
+    for depth in range(1, len(keys)):
+        match at(root, tuple(keys[:depth])):
+            case None | Branch():
+                continue
+            case node:
+                way = dotted(tuple(keys[:depth]))
+                message = f"{way} is {shown(node)}, which has no keys; set {way} whole"
+                return Problem(place, dotted(tuple(keys)), message)
+    return None
+
+
+def _keys(key: str) -> tuple[str, ...]:
+    """The dotted key in parts, where what follows `parameters` is one key and perhaps `values`."""
+    first, *rest = key.split(".")
+    if first != PARAMETERS or not rest:
+        return (first, *rest)
+    if rest[-1] == "values" and len(rest) > 1:
+        return (first, ".".join(rest[:-1]), "values")
+    return (first, ".".join(rest))
+
+
+def _over(root: Branch, sets: Sequence[Override], problems: list[Problem]) -> Branch:
+    for override in sets:
+        root = override.over(root, problems)
+    return root
+
+
+def _recipe(root: Branch, problems: list[Problem]) -> Branch:
+    """The recipe that `root` names; an empty one where it names none, or none that exists."""
+    none = Branch(root.place, {}, {})
+    if "recipe" not in root.values:
+        return none
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    match root.values["recipe"]:
+        case Leaf(value=str(name)) if name in names:
+            return read(RECIPES / f"{name}.yaml", problems)
+        case node:
+            word = node.text if isinstance(node, Leaf) else ""
+            message = f"{one_of(word, names)}, got {shown(node)}"
+            problems.append(Problem(node.place, "recipe", message))
+            return none
+
+
+def _other_kind(low: Branch, high: Branch) -> bool:
+    match low.values.get("kind"), high.values.get("kind"):
+        case Leaf(value=below), Leaf(value=above):
+            return below != above
+    return False

@@ -1,0 +1,96 @@
+"""What a sweep varies: dotted keys of an experiment and the values that each takes in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.config.layers import PARAMETERS, blocked
+from pg_platform.config.problems import Problem, closest
+from pg_platform.config.schema import dotted_keys
+from pg_platform.config.tree import Branch, Items, Node, Path, at, branch_at, dotted, plain, shown
+
+NOT_VARIED = {
+    "seed": "seeds have a key of their own; write `seeds: 3` or `seeds: [0, 1, 2]`",
+    "resources": "decides no result; write `resources` at the top of the sweep",
+    "checkpoints": "decides no result; write it under `experiment`",
+    "data.loader_processes": "decides no result; write it under `experiment`",
+    "validation": "all points are measured alike; write it under `experiment`",
+}
+"""Keys of an experiment that are no parameter, each with the reason and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A dotted key of an experiment, and its values as the file has them."""
+
+    key: str
+    nodes: tuple[Node, ...]
+    values: tuple[Any, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key in parts."""
+        return tuple(self.key.split("."))
+
+    def path(self, index: int, *inside: str | int) -> Path:
+        """Where a sweep file has the value with this index, or a part inside it."""
+        return (PARAMETERS, self.key, "values", index, *inside)
+
+    def hashable(self, index: int) -> Hashable:
+        """What is equal for values that are equal."""
+        return _hashable(self.values[index])
+
+
+def parameters(root: Branch, base: Branch, problems: list[Problem]) -> Iterator[Parameter]:
+    """The parameters in the sweep file `root` that can be varied in its experiment `base`.
+
+    Why others cannot is appended to `problems`, except what the schema of a sweep says anyway.
+    """
+    if (block := branch_at(root, (PARAMETERS,))) is None:
+        return
+    for key, node in block.values.items():
+        values = at(node, ("values",))
+        if (reason := _reason(key, block, base)) is not None:
+            problems.append(Problem(block.keys[key], f"{PARAMETERS}.{key}", reason))
+        elif isinstance(values, Items) and values.items:
+            parameter = Parameter(key, values.items, plain(values))
+            problems += _repeats(parameter)
+            yield parameter
+
+
+def _reason(key: str, block: Branch, base: Branch) -> str | None:
+    """Why `key` cannot be varied, None where it can."""
+    for banned, reason in NOT_VARIED.items():
+        if f"{key}.".startswith(f"{banned}."):
+            return reason
+    known = list(dict.fromkeys(dotted_keys(Experiment)))
+    if key not in known:
+        near = closest(key, [name for name in known if name not in NOT_VARIED])
+        return "no such key in an experiment" + (f"; did you mean '{near}'?" if near else "")
+    for other in block.values:
+        if key.startswith(f"{other}."):
+            return f"lies inside {other}, which is a parameter too; keep one of them"
+    obstacle = blocked(base, key.split("."), block.place)
+    return obstacle and obstacle.message
+
+
+def _repeats(parameter: Parameter) -> Iterator[Problem]:
+    seen = set()
+    for index, node in enumerate(parameter.nodes):
+        if (value := parameter.hashable(index)) in seen:
+            where = dotted(parameter.path(index))
+            yield Problem(node.place, where, f"given twice, got {shown(node)}")
+        seen.add(value)
+
+
+def _hashable(value: Any) -> Hashable:
+    """Equal for equal values: 1 and 1.0 are, 1 and true are not."""
+    match value:
+        case dict():
+            return frozenset((key, _hashable(inner)) for key, inner in value.items())
+        case tuple():
+            return tuple(_hashable(item) for item in value)
+    return (isinstance(value, bool), value)

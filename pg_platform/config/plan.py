@@ -1,0 +1,126 @@
+"""The trials of a sweep: every point with every seed, each with an id of what decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pg_platform.config.experiment import Data, Experiment
+from pg_platform.config.problems import ConfigError
+from pg_platform.config.sweep import Sweep
+
+RESULT_VERSION = 1
+"""Raised with every change of the code that changes a trial's result. Finished trials of another
+version are not taken for results of this one."""
+
+SHORT = {
+    "speaker.vocab_size": "V",
+    "speaker.symbols_per_patch": "l",
+    "speaker.patch_size": "S",
+    "batch_size": "B",
+    "optimizer.lr": "lr",
+}
+"""The paper's letters for the keys that it varies."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep."""
+
+    id: str
+    """12 hex digits of a hash of all that decides the result, and of nothing else."""
+    name: str
+    """`V=64 l=2 seed=0`"""
+    group: str
+    """The name without the seed: trials of one group are replicates."""
+    point: dict[str, Any]
+    seed: int
+    experiment: Experiment
+    data_hash: str
+    """What decides the pixels and labels, whatever folder they lie in."""
+
+
+def plan(sweep: Sweep, identity: Callable[[Data], str]) -> tuple[Trial, ...]:
+    """All trials of a sweep, the points in order and each with its seeds in order.
+
+    `identity` is asked once for each data section that differs. Raises ConfigError where two
+    points are the same run, such as two folders with equal images.
+    """
+    identities = {data: identity(data) for data in dict.fromkeys(e.data for e in sweep.experiments)}
+    labels = short_labels(sweep.parameters)
+    trials: dict[str, Trial] = {}
+    for point, shared in zip(sweep.points, sweep.experiments, strict=True):
+        group = " ".join(f"{labels[key]}={compact(value)}" for key, value in point.items())
+        for seed in sweep.seeds:
+            experiment = shared.model_copy(update={"seed": seed})
+            trial = Trial(
+                id=trial_id(experiment, identities[shared.data]),
+                name=f"{group} seed={seed}".lstrip(),
+                group=group or "base",
+                point=dict(point),
+                seed=seed,
+                experiment=experiment,
+                data_hash=identities[shared.data],
+            )
+            twin = trials.setdefault(trial.id, trial)
+            if twin is not trial:
+                raise ConfigError([f"{trial.name} and {twin.name} are one run; leave one out"])
+    return tuple(trials.values())
+
+
+def single(experiment: Experiment, name: str, identity: Callable[[Data], str]) -> Trial:
+    """The trial of a run that belongs to no sweep, called `name`."""
+    data_hash = identity(experiment.data)
+    return Trial(
+        id=trial_id(experiment, data_hash),
+        name=name,
+        group=name,
+        point={},
+        seed=experiment.seed,
+        experiment=experiment,
+        data_hash=data_hash,
+    )
+
+
+def trial_id(experiment: Experiment, data_hash: str) -> str:
+    """12 hex digits: equal for runs with equal results, wherever they and their data live."""
+    deciding = {
+        "experiment": experiment.deciding(),
+        "data": data_hash,
+        "version": RESULT_VERSION,
+    }
+    text = json.dumps(deciding, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def short_labels(keys: Iterable[str]) -> dict[str, str]:
+    """Each dotted key with the paper's letter, else as many last parts as tell it apart."""
+    long = [key for key in keys if key not in SHORT]
+    labels = {}
+    for key in keys:
+        parts = key.split(".")
+        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        taken = ("seed", *SHORT.values())
+        labels[key] = SHORT.get(key) or next(
+            ending
+            for ending in endings
+            if ending not in taken and sum(f".{k}".endswith(f".{ending}") for k in long) == 1
+        )
+    return labels
+
+
+def compact(value: Any) -> str:
+    """A value in the name of a trial: `64`, `0.0005`, `1e-05`, `null`, `[0.5,1]`."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case float():
+            return repr(value).removesuffix(".0")
+        case tuple():
+            return f"[{','.join(compact(item) for item in value)}]"
+        case dict():
+            return f"{{{','.join(f'{key}:{compact(item)}' for key, item in value.items())}}}"
+    return str(value)

@@ -1,0 +1,191 @@
+"""A sweep file: one question as an experiment, the parameters to vary, and the seeds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
+
+from pg_platform.config.document import ConfigError, Document, Section
+from pg_platform.config.experiment import Experiment, Resources, Validation
+from pg_platform.config.findings import findings
+from pg_platform.config.grid import Grid
+from pg_platform.config.layers import graft, layered
+from pg_platform.config.metrics import metric_names
+from pg_platform.config.parameters import parameters
+from pg_platform.config.problems import Problem, one_of
+from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain, shown
+from pg_platform.config.yaml_text import dump
+
+__all__ = ["ConfigError", "Metric", "Sweep", "load_experiment", "load_sweep"]
+
+MOST_SEEDS = 10_000
+
+
+def _safe_name(name: str) -> str:
+    """A name that can stand in a path, a URL and a shell command as it is."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ValueError("wants up to 64 of a-z, 0-9, _ and -, a letter or digit first")
+    return name
+
+
+def _seeds(given: Any) -> Any:
+    """A number n stands for the seeds 0 to n - 1."""
+    match given:
+        case int() if given is not True and 1 <= given <= MOST_SEEDS:
+            return tuple(range(given))
+        case tuple() | list():
+            return given
+    raise ValueError(f"wants a number of seeds from 1 to {MOST_SEEDS}, or a list of seeds")
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        repeated = next(seed for seed, count in Counter(seeds).items() if count > 1)
+        raise ValueError(f"wants each seed once, {repeated} is there more often")
+    return seeds
+
+
+class Metric(Section):
+    """What the points are compared by: a metric of training, and which end of it is good."""
+
+    name: str
+    goal: Literal["maximize", "minimize"] = "maximize"
+
+
+class Values(Section):
+    """The values that one parameter takes in turn."""
+
+    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+class SweepFile(Section):
+    """All that a sweep file may say. The values themselves are checked point by point."""
+
+    name: Annotated[str, AfterValidator(_safe_name)]
+    recipe: Any = "default"
+    method: Literal["grid"] = "grid"
+    metric: Metric
+    parameters: dict[str, Values] = Field(default={})
+    seeds: Annotated[
+        tuple[NonNegativeInt, ...],
+        BeforeValidator(_seeds),
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = (0,)
+    resources: Resources = Resources()
+    experiment: dict[str, Any] = Field(default={})
+
+
+class ExperimentFile(Experiment):
+    """All that a file of one run may say."""
+
+    recipe: Any = "default"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep: every point of it is an experiment that can start."""
+
+    name: str
+    metric: Metric
+    parameters: Mapping[str, tuple[Any, ...]]
+    """Dotted keys and their values, in the order of the file."""
+    seeds: tuple[int, ...]
+    points: tuple[Mapping[str, Any], ...]
+    """Dotted key to value, in the order of the file, the last key fastest."""
+    experiments: tuple[Experiment, ...]
+    """The experiment of each point, with seed 0."""
+    source: str
+    """YAML that loads as this sweep: recipe and overrides are worked in."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The first point's; where no parameter reaches, all points are like it."""
+        return self.experiments[0]
+
+
+def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
+    """The sweep in a file, with `--set key=value` on top; ConfigError with all that is wrong.
+
+    Every combination of values is checked here, before anything starts.
+    """
+    problems: list[Problem] = []
+    root = layered(path, overrides, problems, "experiment")
+    base = _base(root, problems)
+    grid = Grid(root, base, list(parameters(root, base, problems)))
+    points = grid.points(problems)
+    measured = _measured(base)
+    known = metric_names(measured or Experiment())
+    if measured is not None:
+        problems += _unknown_metric(root, known)
+    file = Document(_with_metric(root, known[0]), problems).parse(SweepFile)
+    return Sweep(
+        name=file.name,
+        metric=file.metric,
+        parameters={parameter.key: parameter.values for parameter in grid.parameters},
+        seeds=file.seeds,
+        points=tuple(point.values for point in points),
+        experiments=tuple(point.experiment for point in points),
+        source=_source(root, path, overrides),
+    )
+
+
+def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
+    """The run in a file, with `--set key=value` on top; ConfigError with all that is wrong."""
+    problems: list[Problem] = []
+    root = layered(path, overrides, problems)
+    file = Document(root, problems).parse(ExperimentFile)
+    return Experiment(**{name: getattr(file, name) for name in Experiment.model_fields})
+
+
+def _base(root: Branch, problems: list[Problem]) -> Branch:
+    """The experiment that all points share, as a tree."""
+    base = branch_at(root, ("experiment",)) or Branch(root.place, {}, {})
+    for key in ("seed", "resources"):
+        if key in base.keys:
+            remedy = f"`{'seeds' if key == 'seed' else key}` at the top of the sweep"
+            problems.append(Problem(base.keys[key], f"experiment.{key}", f"belongs into {remedy}"))
+    base = base.without("seed", "resources")
+    resources = branch_at(root, ("resources",))
+    return base if resources is None else graft(base, ("resources",), resources)
+
+
+def _with_metric(root: Branch, name: str) -> Branch:
+    """The file with the default metric where it names none."""
+    match at(root, ("metric",)):
+        case None:
+            place = root.place
+        case Branch(place=place) as metric if "name" not in metric.keys:
+            pass
+        case _:
+            return root
+    return graft(root, ("metric", "name"), Leaf(place, name, name))
+
+
+def _measured(base: Branch) -> Experiment | None:
+    """An experiment that is measured as the points are; None where `validation` is bad."""
+    given = branch_at(base, ("validation",))
+    if given is None:
+        return Experiment()
+    if findings(Validation, given):
+        return None
+    return Experiment(validation=Validation.model_validate(plain(given)))
+
+
+def _unknown_metric(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
+    match at(root, ("metric", "name")):
+        case Leaf(place=place, value=str(name)) if name not in known:
+            yield Problem(place, "metric.name", f"{one_of(name, known)}, got {name!r}")
+
+
+def _source(root: Branch, path: Path, overrides: Sequence[str]) -> str:
+    origin = " ".join((path.name, *(f"--set {text!r}" for text in overrides)))
+    recipe = at(root, ("recipe",))
+    name = shown(recipe) if recipe is not None else "'default'"
+    return f"# {origin}\n# recipe: {name}, worked in below\n{dump(root.without('recipe'))}"

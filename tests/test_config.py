@@ -1,0 +1,219 @@
+"""Reading one experiment: differences from the defaults, overrides, recipes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pg_platform.config.document import ConfigError, Document
+from pg_platform.config.experiment import AdamW, Digits, Experiment, ImageFolder, Resources, Sgd
+from pg_platform.config.places import RECIPES
+from pg_platform.config.sweep import load_experiment
+
+quick = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def load(folder: Path, text: str, *overrides: str) -> Experiment:
+    file = folder / "experiment.yaml"
+    file.write_text(text)
+    return load_experiment(file, overrides)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, inner in values.items():
+        deeper = isinstance(inner, dict)
+        leaves |= flat(inner, f"{prefix}{key}.") if deeper else {prefix + key: inner}
+    return leaves
+
+
+def test_an_empty_mapping_is_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "{}") == Experiment()
+
+
+def test_a_file_states_differences(tmp_path: Path) -> None:
+    experiment = load(
+        tmp_path,
+        """
+        epochs: 3
+        data: {kind: image_folder, path: data/imagenet}
+        views: {crop: null, speaker: {blur: 0}}
+        optimizer: {lr: 1}
+        """,
+    )
+    assert experiment.epochs == 3
+    assert experiment.data == ImageFolder(kind="image_folder", path="data/imagenet")
+    assert experiment.views.crop is None
+    assert experiment.views.speaker.blur == 0.0
+    assert experiment.views.listener == Experiment().views.listener
+    assert experiment.optimizer == AdamW(lr=1.0)
+    assert isinstance(experiment.optimizer.lr, float)
+
+
+def test_a_section_without_kind_keeps_the_kind_of_the_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "data: {image_size: 56}").data == Digits(image_size=56)
+
+
+def test_values_never_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Experiment().epochs = 3  # type: ignore[misc]
+
+
+def test_an_experiment_survives_json() -> None:
+    experiment = Experiment(optimizer=Sgd(kind="sgd", lr=1e-5))
+    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+    assert Experiment.model_validate(json.loads(experiment.model_dump_json())) == experiment
+
+
+def test_a_document_is_any_section(tmp_path: Path) -> None:
+    file = tmp_path / "resources.yaml"
+    file.write_text("workers: 2\n")
+    assert Document.read(file).parse(Resources) == Resources(workers=2)
+    file.write_text("worker: 2\nworkers: 0\n")
+    with pytest.raises(ConfigError) as error:
+        Document.read(file).parse(Resources)
+    assert error.value.problems == [
+        f"{file}:1:1: worker: unknown key; did you mean 'workers'?",
+        f"{file}:2:10: workers: wants more than 0, got 0",
+    ]
+
+
+valid_leaves = st.one_of(
+    st.tuples(st.just("optimizer.lr"), st.floats(0, exclude_min=True, allow_infinity=False)),
+    st.tuples(st.just("optimizer.weight_decay"), st.floats(0, allow_infinity=False)),
+    st.tuples(st.just("optimizer.clip_norm"), st.none() | st.integers(1, 10).map(float)),
+    st.tuples(st.just("views.flip"), st.floats(0, 1)),
+    st.tuples(st.just("speaker.vocab_size"), st.integers(2, 65536)),
+    st.tuples(st.just("seed"), st.integers(0, 2**64)),
+    st.tuples(st.just("precision"), st.sampled_from(["auto", "bf16", "float32"])),
+    st.tuples(
+        st.just("views.crop.scale"),
+        st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1)),
+    ),
+    st.tuples(st.just("views.crop.ratio"), st.tuples(st.just(0.5), st.floats(1, 9))),
+)
+
+
+@quick
+@given(leaf=valid_leaves)
+def test_any_valid_value_is_read_as_it_is(tmp_path: Path, leaf: tuple[str, Any]) -> None:
+    key, value = leaf
+    text = json.dumps(value)
+    *sections, last = key.split(".")
+    opening = "".join(f"{section}: {{" for section in sections)
+    by_file = load(tmp_path, f"{opening}{last}: {text}{'}' * len(sections)}")
+    assert by_file == load(tmp_path, "{}", f"{key}={text}")
+    assert flat(by_file.model_dump())[key] == value
+
+
+def test_overrides_win_and_the_last_one_most(tmp_path: Path) -> None:
+    experiment = load(
+        tmp_path,
+        "epochs: 3\noptimizer: {lr: 1e-3}",
+        "epochs=4",
+        "optimizer.clip_norm=1",
+        "epochs=5",
+        "optimizer.lr=2e-3",
+    )
+    assert experiment.epochs == 5
+    assert experiment.optimizer == AdamW(lr=2e-3, clip_norm=1.0)
+
+
+def test_an_override_replaces_a_section_whole(tmp_path: Path) -> None:
+    text = "optimizer: {lr: 1e-3, min_lr: 1e-6}"
+    assert load(tmp_path, text, "optimizer={weight_decay: 0}").optimizer == AdamW(weight_decay=0.0)
+    text = "recipe: paper"
+    replaced = load(tmp_path, text, "data={kind: digits}", "speaker={patch_size: 14}")
+    assert replaced.data == Digits()
+    assert replaced.optimizer == load(tmp_path, text).optimizer
+
+
+def test_an_override_may_switch_the_recipe(tmp_path: Path) -> None:
+    by_file = load(tmp_path, "recipe: official")
+    assert load(tmp_path, "{}", "recipe=official") == by_file
+    assert load(tmp_path, "recipe: paper", "recipe=official") == by_file
+
+
+RECIPE_DIFFERENCES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "data.image_size": 224,
+        "speaker.patch_size": 32,
+        "speaker.initial_logit_std": None,
+        "optimizer.kind": "sgd",
+        "optimizer.lr": 1e-4,
+        "optimizer.lr_batch_size": None,
+        "optimizer.warmup_fraction": 0.3,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 0.0,
+    },
+    "official": {
+        "data.image_size": 224,
+        "speaker.patch_size": 32,
+        "speaker.initial_logit_std": None,
+        "speaker.temperature.schedule": "linear",
+        "optimizer.lr": 1e-4,
+        "optimizer.min_lr": 1e-5,
+        "optimizer.warmup_fraction": 0.3,
+    },
+}
+
+
+def test_all_recipes_are_pinned() -> None:
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(RECIPE_DIFFERENCES)
+
+
+@pytest.mark.parametrize("recipe", RECIPE_DIFFERENCES)
+def test_what_a_recipe_changes(tmp_path: Path, recipe: str) -> None:
+    ours = flat(Experiment().model_dump())
+    theirs = flat(load(tmp_path, f"recipe: {recipe}").model_dump())
+    changed = {key for key, value in theirs.items() if key not in ours or ours[key] != value}
+    assert {key: theirs[key] for key in changed} == RECIPE_DIFFERENCES[recipe]
+
+
+def test_a_file_is_merged_over_its_recipe(tmp_path: Path) -> None:
+    experiment = load(
+        tmp_path,
+        """
+        recipe: paper
+        data: {kind: image_folder, path: here}
+        optimizer: {lr: 0.1}
+        """,
+    )
+    assert experiment.data == ImageFolder(kind="image_folder", path="here", image_size=224)
+    recipe = load(tmp_path, "recipe: paper").optimizer
+    assert experiment.optimizer == recipe.model_copy(update={"lr": 0.1})
+
+
+def test_another_kind_replaces_the_section_of_the_recipe(tmp_path: Path) -> None:
+    experiment = load(tmp_path, "recipe: paper\noptimizer: {kind: adamw}")
+    assert experiment.optimizer == AdamW()
+
+
+def test_an_error_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, "recipe: paper", "data={image_size: 28}")
+    (problem,) = error.value.problems
+    file, line, _, message = problem.split(":", 3)
+    assert file == str(RECIPES / "paper.yaml")
+    assert "patch_size: 32" in Path(file).read_text().splitlines()[int(line) - 1]
+    assert message.startswith(" speaker.patch_size: wants a divisor of data.image_size 28")
+
+
+def test_config_imports_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "ray", "mlflow", "pandas", "scipy", "sklearn", "pyarrow"}
+    code = (
+        "import sys, pg_platform.config.sweep, pg_platform.config.plan;"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,187 @@
+"""Sweep files: those that ship, and what a sweep file means."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pg_platform.config.experiment import AdamW, Digits, Sgd
+from pg_platform.config.metrics import metric_names
+from pg_platform.config.places import sweeps
+from pg_platform.config.plan import plan
+from pg_platform.config.sweep import Metric, Sweep, load_sweep
+
+FILES = sorted(sweeps().glob("*.yaml"))
+
+
+def load(folder: Path, text: str, *overrides: str) -> Sweep:
+    file = folder / "sweep.yaml"
+    file.write_text(text)
+    return load_sweep(file, overrides)
+
+
+def header(file: Path) -> list[str]:
+    lines = file.read_text().splitlines()
+    return [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+
+
+def commands(file: Path) -> list[list[str]]:
+    """The arguments of each `pg-sweep` in the header."""
+    text = "\n".join(header(file)).replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("pg-sweep ")]
+
+
+def test_the_sweeps_that_ship() -> None:
+    names = {file.stem for file in FILES}
+    paper = {"learning_rate", "message_length", "vocab_size", "vocab_length", "batch_size"}
+    assert names >= {"smoke", *paper}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_sweep_that_ships(file: Path) -> None:
+    opening = header(file)
+    assert any(word in " ".join(opening[:2]) for word in ("Fig. ", "Table ", "make demo"))
+    assert any(line.startswith("Cost:") for line in opening)
+    assert any(line.startswith("Expected:") for line in opening)
+    sweep = load_sweep(file, [])
+    assert sweep.name == file.stem
+    trials = plan(sweep, lambda data: data.kind)
+    assert len(trials) == len(sweep.points) * len(sweep.seeds)
+    assert len({trial.id for trial in trials}) == len(trials)
+    assert len({trial.name for trial in trials}) == len(trials)
+    assert sweep.metric.name in metric_names(sweep.experiment)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_commands_in_a_header_load(file: Path) -> None:
+    first, *small = commands(file)
+    assert first == [file.stem]
+    full = load_sweep(file, [])
+    for _, *options in small:
+        assert set(options[::2]) == {"--set"}
+        sweep = load_sweep(file, options[1::2])
+        assert sweep.parameters == full.parameters
+        assert {e.data for e in sweep.experiments} == {Digits()}
+        assert sweep.experiment.resources.gpus_per_worker == 0
+        assert sweep.name != full.name
+
+
+def test_points_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: order
+        parameters:
+          speaker.vocab_size: {values: [8, 4]}
+          epochs: {values: [1, 2]}
+        """,
+    )
+    assert list(sweep.parameters) == ["speaker.vocab_size", "epochs"]
+    assert [tuple(point.values()) for point in sweep.points] == [(8, 1), (8, 2), (4, 1), (4, 2)]
+    got = [(e.speaker.vocab_size, e.epochs) for e in sweep.experiments]
+    assert got == [(8, 1), (8, 2), (4, 1), (4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (0, 1, 2)), ("1", (0,)), ("[7]", (7,)), ("[4, 0]", (4, 0))]
+)
+def test_seeds(tmp_path: Path, text: str, seeds: tuple[int, ...]) -> None:
+    sweep = load(tmp_path, f"name: seeds\nseeds: {text}")
+    assert sweep.seeds == seeds
+    assert [trial.seed for trial in plan(sweep, lambda _: "")] == list(seeds)
+
+
+def test_a_sweep_without_parameters_is_one_point(tmp_path: Path) -> None:
+    sweep = load(tmp_path, "name: one\nseeds: 2")
+    assert sweep.points == ({},)
+    names = [(trial.name, trial.group) for trial in plan(sweep, lambda _: "")]
+    assert names == [("seed=0", "base"), ("seed=1", "base")]
+
+
+def test_the_metric_follows_the_pool(tmp_path: Path) -> None:
+    text = "name: pool\nexperiment: {validation: {pool_size: 64}}"
+    assert load(tmp_path, text).metric == Metric(name="val/top1_pool64", goal="maximize")
+    chosen = load(tmp_path, text, "metric={name: train/loss, goal: minimize}")
+    assert chosen.metric == Metric(name="train/loss", goal="minimize")
+
+
+def test_sections_and_null_are_values_too(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: sections
+        parameters:
+          views.crop: {values: [null, {scale: [0.5, 1]}]}
+          optimizer: {values: [{kind: sgd, lr: 1e-4}, {lr: 1e-3}]}
+        experiment: {optimizer: {min_lr: 1e-6}}
+        """,
+    )
+    crops = [e.views.crop for e in sweep.experiments]
+    assert crops[0] is None
+    assert crops[2] is not None
+    assert crops[2].scale == (0.5, 1.0)
+    assert [e.optimizer for e in sweep.experiments[:2]] == [
+        Sgd(kind="sgd", lr=1e-4),
+        AdamW(lr=1e-3),
+    ]
+
+
+def test_a_value_that_fits_only_with_another_parameter(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: fits
+        parameters:
+          speaker.patch_size: {values: [8, 16]}
+          data.image_size: {values: [32, 64]}
+        """,
+    )
+    assert [e.patches for e in sweep.experiments] == [16, 64, 4, 16]
+
+
+def test_recipe_differences_and_resources_reach_every_point(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: layers
+        recipe: paper
+        parameters: {optimizer.momentum: {values: [0, 0.9]}}
+        resources: {workers: 4}
+        experiment: {epochs: 3, optimizer: {lr: 1e-2}}
+        """,
+    )
+    for experiment in sweep.experiments:
+        assert isinstance(experiment.optimizer, Sgd)
+        assert experiment.optimizer.lr_batch_size is None
+        assert experiment.optimizer.lr == 1e-2
+        assert (experiment.epochs, experiment.resources.workers) == (3, 4)
+
+
+def test_overrides_reach_parameters_with_dotted_names(tmp_path: Path) -> None:
+    text = "name: dots\nparameters: {speaker.vocab_size: {values: [2]}}"
+    changed = load(tmp_path, text, "parameters.speaker.vocab_size.values=[4, 8]")
+    assert changed.parameters == {"speaker.vocab_size": (4, 8)}
+    added = load(tmp_path, text, "parameters.optimizer.lr={values: [1e-4]}")
+    assert added.parameters == {"speaker.vocab_size": (2,), "optimizer.lr": (1e-4,)}
+    replaced = load(tmp_path, text, "parameters={epochs: {values: [1]}}", "seeds=[5]")
+    assert (replaced.parameters, replaced.seeds) == ({"epochs": (1,)}, (5,))
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("seeds=[3]", "recipe=paper", "experiment.data={image_size: 64}")]
+)
+def test_the_source_loads_as_the_same_sweep(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    text = """
+        name: source
+        recipe: official
+        parameters:
+          optimizer.lr: {values: [1e-4, 1]}
+          optimizer.clip_norm: {values: [null, 1.5]}
+        experiment: {data: {kind: parquet, path: "1e-4", label_column: on}}
+        """
+    sweep = load(tmp_path, text, *overrides)
+    assert replace(load(tmp_path, sweep.source), source="") == replace(sweep, source="")
+    assert all(override.split("=")[0] in sweep.source for override in overrides)
