@@ -1,0 +1,89 @@
+"""One split of a set of images, and the law that decides which split an image belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+Split = Literal["train", "val"]
+
+BROKEN_SHARE = 0.01
+"""A run stops when more than this share of a split cannot be decoded."""
+
+NAMED = 10
+"""So many broken images are named in an error; the rest are counted."""
+
+
+class Encoded(Protocol):
+    """Images that lie in files, still encoded, by their position in the split."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes decode them; 0: the process that asks."""
+
+    def read(self, position: int) -> bytes:
+        """The encoded image; raises OSError or ValueError where there is none."""
+
+    def name(self, position: int) -> str:
+        """Where the image lies, for a person who must mend it."""
+
+
+@dataclass
+class Images:
+    """One split: pixels, or where to read them, and what is known about each image.
+
+    `pixels` is (n, 3, h, w) uint8 where all images are in memory. `labels` is (n,) int64, -1
+    where an image has none; `attributes` are further labels, (n,) int64 each. `ids` are the
+    texts whose hash decides the split.
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    ids: Sequence[str]
+    pixels: Tensor | Encoded
+    attributes: dict[str, Tensor] = field(default_factory=dict)
+    broken: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def broken_allowed(self) -> int:
+        """How many broken images a run survives: 1 % of the split, or one where that is less."""
+        return min(max(1, int(BROKEN_SHARE * len(self))), len(self) - 1)
+
+    def report_broken(self, found: Iterable[tuple[int, str]]) -> None:
+        """Count images that could not be decoded: (position, what is wrong and where).
+
+        Each is warned of once. Raises ValueError when there are more than `broken_allowed`.
+        """
+        for position, reason in found:
+            if position not in self.broken:
+                self.broken[position] = reason
+                warnings.warn(
+                    f"broken image {reason}; the next one of the split stands in for it",
+                    stacklevel=2,
+                )
+        if len(self.broken) > self.broken_allowed:
+            names = sorted(self.broken.values())
+            more = f"; and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            raise ValueError(
+                f"{len(names)} of {len(self)} images cannot be decoded, and at most "
+                f"{self.broken_allowed} may be ({BROKEN_SHARE:.0%}): "
+                f"{'; '.join(names[:NAMED])}{more}; mend or remove them"
+            )
+
+
+def belongs(name: str, split: Split, val_fraction: float) -> bool:
+    """Whether the image called `name` is in `split`: a function of these three only."""
+    return (name_hash(name) < val_fraction * 2**64) == (split == "val")
+
+
+def name_hash(name: str) -> int:
+    """64 bits that depend on the whole of `name`."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
