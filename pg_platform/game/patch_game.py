@@ -1,0 +1,86 @@
+"""One round of the game: speaker -> message -> listener -> loss (Fig. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.game.listener import PatchListener
+from pg_platform.game.loss import ContrastiveLoss
+from pg_platform.game.sampling import Noise, symbol_temperature
+from pg_platform.game.speaker import PatchSpeaker
+
+
+@dataclass(frozen=True)
+class Played:
+    """A round with decided messages: row i of everything belongs to image i.
+
+    `text` and `image` (batch, out) are L2-normalised, `ids` (batch, patches, symbols per patch)
+    int64 covers unsent patches too, `gate` (batch, patches) bool says which were sent,
+    `importance` (batch, patches) has mean 0 and variance 1 in each image.
+    """
+
+    text: Tensor
+    image: Tensor
+    ids: Tensor
+    gate: Tensor
+    importance: Tensor
+
+
+class PatchGame(nn.Module):
+    """Speaker and listener, trained together from scratch (sec. 3)."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__()
+        self.schedule = experiment.speaker.temperature
+        self.speaker = PatchSpeaker(experiment)
+        self.listener = PatchListener(experiment)
+        self.loss = ContrastiveLoss(
+            experiment.listener.logit_scale_start, experiment.listener.logit_scale_max
+        )
+        self.messages_are_discrete = False
+
+    def forward(
+        self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and detached scalar metrics of a round with sampled messages.
+
+        `views` are the speaker's and the listener's pixels, (rows, 3, side, side) each;
+        `progress` is the share of all training steps that is done.
+        """
+        temperature = symbol_temperature(self.schedule, progress)
+        message, _ = self.speaker(views[0], temperature, noise)
+        if not self.messages_are_discrete:  # once: it waits for the device
+            message.assert_discrete()
+            self.messages_are_discrete = True
+        loss, top1 = self.loss(self.listener.read(message), self.listener.look(views[1]))
+        return loss, {
+            "top1_batch": top1,
+            "message_length": message.lengths().mean(),
+            "symbol_temperature": torch.tensor(temperature),
+        }
+
+    @torch.no_grad()
+    def play(self, views: tuple[Tensor, Tensor]) -> Played:
+        """A round with the most probable messages, the same at every call.
+
+        Raises ValueError in training mode, where embeddings depend on the rest of the batch.
+        """
+        if self.training:
+            raise ValueError("play() wants eval mode; call eval() on the method first")
+        message, importance = self.speaker(views[0], self.schedule.end, None)
+        message.assert_discrete()
+        return Played(
+            text=self.listener.read(message),
+            image=self.listener.look(views[1]),
+            ids=message.ids(),
+            gate=message.gate.bool(),
+            importance=importance,
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled vision features (batch, 8 * vision width) of images (batch, 3, side, side)."""
+        return self.listener.features(images)
