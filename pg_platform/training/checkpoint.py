@@ -1,0 +1,116 @@
+"""Checkpoints: written whole or not at all, and complete enough to continue bit for bit.
+
+A run's folder holds `step-000000120/` with
+
+    experiment.json     the experiment itself, so that no reader is told the model again
+    model.safetensors   weights and buffers
+    optimizer.pt        the optimiser's state (read with weights_only)
+    progress.json       position in the data, the epoch's running sums, all rows so far
+
+Random numbers need no file: every draw is a function of (seed, step), see config/seeds.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.training.rows import Row
+
+KEPT = 2
+"""Checkpoints that stay: the newest, and one before it."""
+
+
+@dataclass
+class Progress:
+    """How far a run is: finished epochs, steps taken, sums of the epoch under way, its rows."""
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing or cannot be read, with its path and the remedy."""
+
+
+def save(
+    folder: Path,
+    experiment: Experiment,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> Path:
+    """Write a checkpoint under `folder` and drop all but the newest `KEPT`."""
+    final = folder / f"step-{progress.step:09d}"
+    partial = folder / f".partial-{progress.step:09d}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: t.detach().cpu().contiguous() for name, t in method.state_dict().items()}
+    save_file(weights, partial / "model.safetensors")
+    torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    (partial / "experiment.json").write_text(experiment.model_dump_json(indent=2))
+    (partial / "progress.json").write_text(json.dumps(asdict(progress)))
+    for path in partial.iterdir():
+        _sync(path)
+    if final.is_dir():  # a stop or `every_steps` fell on the last step of this epoch
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    _sync(folder)
+    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint under `folder`, None where there is none."""
+    return max(folder.glob("step-*"), default=None)
+
+
+def restore(path: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put weights and optimiser state back in place and return the progress."""
+    method.load_state_dict(load_weights(path))
+    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
+    return load_progress(path)
+
+
+def load_progress(path: Path) -> Progress:
+    """The progress of the checkpoint at `path`."""
+    stored = json.loads(_read(path, "progress.json"))
+    return Progress(**stored | {"rows": [Row(**row) for row in stored["rows"]]})
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The experiment that the checkpoint at `path` belongs to."""
+    return Experiment.model_validate_json(_read(path, "experiment.json"))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of the checkpoint at `path`, on the CPU."""
+    file = path / "model.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{path}: no checkpoint here (no {file.name})")
+    return load_file(file)
+
+
+def _read(path: Path, name: str) -> str:
+    file = path / name
+    if not file.is_file():
+        raise CheckpointError(f"{path}: no checkpoint here (no {name})")
+    return file.read_text()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold `path` before something that stands on it is renamed."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

@@ -1,0 +1,75 @@
+"""Where a worker stands: its rank, its device, its precision, and what all ranks agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pg_platform.config.experiment import Experiment, Resources
+
+
+@dataclass(frozen=True)
+class Place:
+    """One worker of `world` equal ones; the process group exists already where world > 1."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over all workers."""
+        if self.world == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+    def agree(self, mine: bool) -> bool:  # noqa: FBT001
+        """Rank 0's answer, on every worker."""
+        if self.world == 1:
+            return mine
+        flag = torch.tensor([float(mine)], device=self.device)
+        dist.broadcast(flag, src=0)
+        return bool(flag.item())
+
+
+def local_place(resources: Resources) -> Place:
+    """The only worker, in this process: a GPU if the experiment asks for one, else the CPU.
+
+    Raises ValueError where a GPU is asked for and none is there; nothing falls back in silence.
+    """
+    torch.set_num_threads(resources.cpus_per_worker)
+    if resources.gpus_per_worker == 0:
+        return Place(torch.device("cpu"))
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"resources.gpus_per_worker is {resources.gpus_per_worker:g} and this machine shows no "
+            "GPU; run on the CPU with --set resources.gpus_per_worker=0 (in a sweep too)"
+        )
+    return Place(torch.device("cuda"))
+
+
+def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
+    """bfloat16 where asked for, or under `auto` where the device computes in it."""
+    match experiment.precision:
+        case "float32":
+            return torch.float32
+        case "bf16":
+            return torch.bfloat16
+        case "auto":
+            able = (
+                torch.cuda.is_bf16_supported()
+                if device.type == "cuda"
+                else torch.cpu._is_avx512_bf16_supported()
+            )
+            return torch.bfloat16 if able else torch.float32
+
+
+def place_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
+    """What a run's record says about where it ran: device and the precision that `auto` meant."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    dtype = autocast_dtype(experiment, device)
+    return {"device": name, "precision": str(dtype).removeprefix("torch.")}

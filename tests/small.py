@@ -1,0 +1,66 @@
+"""A small experiment that trains in a second or two, shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SMALL: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 64,
+    "precision": "float32",
+    "data": {"kind": "shapes", "image_size": 16, "count": 400, "val_fraction": 0.3},
+    "speaker": {
+        "patch_size": 8,
+        "vocab_size": 8,
+        "hidden": 16,
+        "rank": {"width": 4},
+    },
+    "listener": {
+        "text": {"width": 16, "depth": 1, "heads": 2},
+        "vision": {"width": 4},
+        "head": {"hidden": 16, "out": 8},
+    },
+    "optimizer": {"lr": 4e-3},
+    "validation": {"pool_size": 64},
+}
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the sections and values of `changes` put in."""
+    result = dict(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) else value
+    return result
+
+
+def write_experiment(folder: Path, changes: Mapping[str, Any]) -> Path:
+    """An experiment file in `folder`."""
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(merged(SMALL, changes)))
+    return path
+
+
+def write_sweep(folder: Path, changes: Mapping[str, Any]) -> Path:
+    """A sweep of two vocabularies and two seeds in `folder`."""
+    sweep = {
+        "name": "small",
+        "method": "grid",
+        "experiment": SMALL,
+        "parameters": {"speaker.vocab_size": {"values": [2, 8]}},
+        "seeds": 2,
+    }
+    path = folder / "small_sweep.yaml"
+    path.write_text(yaml.safe_dump(merged(sweep, changes)))
+    return path
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What a command under test sees: its own store, one thread."""
+    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return inherited | {"PG_HOME": str(home), "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,225 @@
+"""Training: it continues bit for bit, and any number of workers gives the same run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.training import checkpoint
+from pg_platform.training.journal import Journal
+from pg_platform.training.loop import Outcome, train
+from pg_platform.training.place import Place, local_place
+from pg_platform.training.rows import Row
+from tests.small import SMALL, environment, merged, write_experiment
+
+PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share")
+
+
+def play(
+    experiment: Experiment, folder: Path, *, stop: Callable[[], bool] = lambda: False
+) -> tuple[Outcome, list[Row]]:
+    """Train here; the outcome and all rows reported in this call."""
+    reported: list[Row] = []
+    place = local_place(experiment.resources)
+    outcome = train(experiment, folder, place=place, report=reported.extend, should_stop=stop)
+    return outcome, reported
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    path = checkpoint.latest(folder)
+    assert path is not None
+    return checkpoint.load_weights(path)
+
+
+def results(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """Metrics without those that depend on the machine's speed."""
+    return [{k: v for k, v in row.metrics.items() if k not in PLACE_ONLY} for row in rows]
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert different == []
+
+
+@pytest.fixture(scope="module")
+def experiment() -> Experiment:
+    return Experiment.model_validate(merged(SMALL, {"checkpoints": {"every_steps": 2}}))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert play(experiment, folder)[0] is Outcome.COMPLETED
+    return folder
+
+
+@pytest.mark.parametrize("after", [1, 2, 4, 5, 8])
+def test_a_run_stopped_anywhere_ends_as_if_it_was_not(
+    experiment: Experiment, undisturbed: Path, tmp_path: Path, after: int
+) -> None:
+    steps = iter(range(1, 100))
+    outcome, _ = play(experiment, tmp_path, stop=lambda: next(steps) == after)
+    assert outcome is Outcome.INTERRUPTED
+    outcome, rows = play(experiment, tmp_path)
+    assert outcome is Outcome.COMPLETED
+    assert_equal_weights(tmp_path, undisturbed)
+    assert results(rows) == results(Journal(undisturbed / "metrics.jsonl").rows())
+
+
+def test_a_finished_run_reports_its_rows_again_and_trains_no_more(
+    experiment: Experiment, undisturbed: Path
+) -> None:
+    before = weights(undisturbed)
+    outcome, rows = play(experiment, undisturbed)
+    assert outcome is Outcome.COMPLETED
+    assert [row.epoch for row in rows] == [1, 2]
+    after = weights(undisturbed)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_killed_with_signal_9_ends_as_if_it_was_not(
+    experiment: Experiment, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The process dies in the middle of an epoch, just after a checkpoint of it."""
+    program = (
+        "import os, signal, sys, pathlib\n"
+        "from pg_platform.config.experiment import Experiment\n"
+        "from pg_platform.training.loop import train\n"
+        "from pg_platform.training.place import local_place\n"
+        "experiment = Experiment.model_validate_json(sys.argv[1])\n"
+        "folder = pathlib.Path(sys.argv[2])\n"
+        "def die():\n"
+        "    if (folder / 'step-000000006').is_dir():\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return False\n"
+        "train(experiment, folder, place=local_place(experiment.resources),\n"
+        "      report=lambda rows: None, should_stop=die)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program, experiment.model_dump_json(), str(tmp_path)],
+        check=False,
+        timeout=120,
+        env=environment(tmp_path),
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert play(experiment, tmp_path)[0] is Outcome.COMPLETED
+    assert_equal_weights(tmp_path, undisturbed)
+
+
+def test_a_half_written_checkpoint_is_no_checkpoint(
+    experiment: Experiment, undisturbed: Path, tmp_path: Path
+) -> None:
+    steps = iter(range(1, 100))
+    play(experiment, tmp_path, stop=lambda: next(steps) == 3)
+    torn = tmp_path / ".partial-000000099"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"torn")
+    assert play(experiment, tmp_path)[0] is Outcome.COMPLETED
+    assert_equal_weights(tmp_path, undisturbed)
+
+
+def test_the_seed_decides_the_run(
+    experiment: Experiment, undisturbed: Path, tmp_path: Path
+) -> None:
+    other = experiment.model_copy(update={"seed": 1})
+    play(other, tmp_path)
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path, undisturbed)
+
+
+def test_a_checkpoint_carries_its_experiment(experiment: Experiment, undisturbed: Path) -> None:
+    path = checkpoint.latest(undisturbed)
+    assert path is not None
+    assert checkpoint.load_experiment(path) == experiment
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
+    tmp_path: Path,
+) -> None:
+    wild = {"optimizer": {"kind": "sgd", "lr": 1e30}, "checkpoints": {"every_steps": 1}}
+    experiment = Experiment.model_validate(merged(SMALL, wild))
+    with pytest.raises(FloatingPointError, match=r"epoch 1.*optimizer\.lr"):
+        play(experiment, tmp_path)
+    assert checkpoint.latest(tmp_path) is not None
+    assert Journal(tmp_path / "metrics.jsonl").rows() == []
+
+
+def test_a_pool_larger_than_the_split_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate(merged(SMALL, {"validation": {"pool_size": 4000}}))
+    with pytest.raises(ValueError, match=r"validation\.pool_size is 4000 and .* has \d+ images"):
+        play(experiment, tmp_path)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    experiment = Experiment.model_validate(merged(SMALL, {"resources": {"gpus_per_worker": 1}}))
+    with pytest.raises(ValueError, match="no GPU"):
+        local_place(experiment.resources)
+
+
+def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
+    one = Experiment.model_validate(SMALL)
+    two = Experiment.model_validate(merged(SMALL, {"resources": {"workers": 2}}))
+    _, alone = play(one, tmp_path / "one")
+    spawn(_worker, (two.model_dump_json(), str(tmp_path)), nprocs=2)
+    together = Journal(tmp_path / "two" / "metrics.jsonl").rows()
+    assert len(together) == len(alone) == one.epochs
+    for ours, theirs in zip(results(together), results(alone), strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=2e-3)
+        assert ours["train/message_length"] == pytest.approx(
+            theirs["train/message_length"], rel=2e-2
+        )
+
+
+def _worker(rank: int, experiment: str, root: str) -> None:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{root}/rendezvous", rank=rank, world_size=2
+    )
+    torch.set_num_threads(1)
+    train(
+        Experiment.model_validate_json(experiment),
+        Path(root) / "two",
+        place=Place(torch.device("cpu"), rank, 2),
+        report=lambda rows: None,
+        should_stop=lambda: False,
+    )
+    dist.destroy_process_group()
+
+
+def run_command(arguments: Sequence[str], home: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
+    return subprocess.run(
+        command, env=environment(home), capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def test_pg_train_local_killed_and_started_again(tmp_path: Path) -> None:
+    """The command itself: cut off after its first row, continued, then not run a third time."""
+    home = tmp_path / "home"
+    file = write_experiment(tmp_path, {"epochs": 3})
+    command = [str(Path(sys.executable).parent / "pg-train"), str(file), "--local"]
+    process = subprocess.Popen(command, env=environment(home))
+    while not list(home.glob("trials/*/step-*")) and process.poll() is None:
+        os.sched_yield()
+    process.kill()
+    process.wait()
+    second = run_command(["pg-train", str(file), "--local"], home)
+    assert second.returncode == 0, second.stderr
+    third = run_command(["pg-train", str(file), "--local"], home)
+    assert "finished before" in third.stdout
+    (folder,) = (home / "trials").iterdir()
+    assert [row.epoch for row in Journal(folder / "metrics.jsonl").rows()] == [1, 2, 3]
