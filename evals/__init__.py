@@ -1,0 +1,1 @@
+"""One file per evaluation. Each has `Options` and `evaluate(trained, options)`."""

@@ -1,0 +1,78 @@
+"""Table 1: weighted k-nearest-neighbour classification on the listener's vision features.
+
+The bank is the whole training split, the queries are the validation split, both in the plain
+view. Features are L2-normalised; each of the k nearest neighbours votes for its class with weight
+exp(similarity / temperature).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pg_platform.config.document import Section
+from pg_platform.data.images import Images, open_images
+from pg_platform.data.loaders import plain_batches
+from pg_platform.results.trained import Trained
+
+
+class Options(Section):
+    """The paper's protocol: k = 20, temperature 0.07."""
+
+    k: PositiveInt = 20
+    temperature: PositiveFloat = 0.07
+    query_chunk: Annotated[int, Field(ge=1)] = 256
+
+
+def evaluate(trained: Trained, options: Options) -> dict[str, float]:
+    """Top-1 and top-5 accuracy, named with k and temperature.
+
+    Raises ValueError where a split has no labels or the bank has fewer than k images.
+    """
+    bank, bank_labels = _features(trained, "train")
+    queries, query_labels = _features(trained, "val")
+    if len(bank) < options.k:
+        raise ValueError(f"k is {options.k} and the bank has {len(bank)} images; try --set k=1")
+    classes = int(max(bank_labels.max(), query_labels.max())) + 1
+    top = min(5, classes)
+    ranked = torch.cat(
+        [
+            knn_votes(chunk, bank, bank_labels, classes=classes, options=options).topk(top).indices
+            for chunk in queries.split(options.query_chunk)
+        ]
+    )
+    hits = ranked == query_labels[:, None]
+    protocol = f"k{options.k}_T{options.temperature:g}"
+    return {
+        f"knn/top1_{protocol}": hits[:, 0].double().mean().item(),
+        f"knn/top5_{protocol}": hits.any(dim=1).double().mean().item(),
+    }
+
+
+def knn_votes(
+    queries: Tensor, bank: Tensor, labels: Tensor, *, classes: int, options: Options
+) -> Tensor:
+    """(queries, classes) sums of neighbour weights, from L2-normalised (n, width) features."""
+    similarity, neighbours = (queries @ bank.T).topk(options.k)  # (queries, k)
+    weights = (similarity / options.temperature).exp()
+    votes = queries.new_zeros(len(queries), classes)
+    return votes.scatter_add_(1, labels[neighbours], weights)
+
+
+@torch.no_grad()
+def _features(trained: Trained, split: str) -> tuple[Tensor, Tensor]:
+    """Normalised features (labelled images, width) of a split, and their labels."""
+    images: Images = open_images(trained.experiment.data, "train" if split == "train" else "val")
+    features, index = [], []
+    for pixels, positions in plain_batches(images, trained.experiment, trained.device):
+        features.append(normalize(trained.method.features(pixels).float(), dim=1))
+        index.append(positions)
+    labels = images.labels[torch.cat(index)].to(trained.device)
+    labelled = labels >= 0
+    if not labelled.any():
+        raise ValueError(f"data: no image of the {split} split has a label, and k-NN needs them")
+    return torch.cat(features)[labelled], labels[labelled]

@@ -1,0 +1,195 @@
+"""The commands. Heavy libraries are imported inside the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import click
+
+from pg_platform.config.document import ConfigError
+from pg_platform.config.places import store_root, sweeps
+
+_Loaded = TypeVar("_Loaded")
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace one value of the file, as --set optimizer.lr=1e-3. Repeatable.",
+)
+address_option = click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="A running Ray cluster ('auto' on its head). Without it: this machine.",
+)
+
+
+class Exit(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    INFRASTRUCTURE = 4
+    INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@set_option
+@click.option("--local", is_flag=True, help="Train in this process, without Ray.")
+@address_option
+def train(file: Path, overrides: tuple[str, ...], local: bool, address: str | None) -> None:  # noqa: FBT001
+    """Train one experiment FILE, as a Ray TorchTrainer with `resources.workers` workers.
+
+    Started again, it goes on from its last checkpoint; a finished run is not run again.
+    """
+    from pg_platform.config.sweep import load_experiment
+
+    if not file.is_file():
+        _refuse(f"no file {file}; examples/digits.yaml is one to start from")
+    experiment = _checked(lambda: load_experiment(file, overrides))
+    with _exit_codes():
+        from pg_platform.cluster.driver import Executor, run_train
+        from pg_platform.cluster.environment import prepare
+        from pg_platform.config.plan import single
+        from pg_platform.data.identity import identity
+        from pg_platform.results.tracking import Store
+
+        root = store_root()
+        trial = single(experiment, file.stem, identity)
+        executor: Executor
+        if local:
+            from pg_platform.cluster.local import LocalExecutor
+
+            executor = LocalExecutor(root)
+        else:
+            prepare(address)
+            from pg_platform.cluster.sweep import RayExecutor
+
+            executor = RayExecutor(root, worker_group=True)
+        with closing(Store.open(root)) as store:
+            result = run_train(trial, root, store, executor)
+        state = "finished before, not run again" if result.reused else "done"
+        click.echo(f"{file.stem}: {state}; run {result.run_id}\ncheckpoints: {result.folder}")
+        _leave(result.verdict.failed, interrupted=bool(result.verdict.interrupted))
+
+
+@click.command()
+@click.argument("file")
+@set_option
+@address_option
+def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
+    """Run what is not finished of the sweep FILE: a path, or a name in sweeps/.
+
+    The same command runs, continues and extends a sweep; nothing finished runs twice.
+    """
+    from pg_platform.config.sweep import load_sweep
+
+    path = _find_sweep(file)
+    checked = _checked(lambda: load_sweep(path, overrides))
+    with _exit_codes():
+        from pg_platform.cluster.driver import run_sweep
+        from pg_platform.cluster.environment import prepare
+
+        prepare(address)
+        from pg_platform.cluster.sweep import RayExecutor
+        from pg_platform.results.tables import print_table
+        from pg_platform.results.tracking import Store
+
+        root = store_root()
+        with closing(Store.open(root)) as store:
+            result = run_sweep(checked, root, store, RayExecutor(root))
+        print_table(result.table)
+        click.echo(
+            f"{len(result.trials)} trials: {len(result.verdict.finished)} run now, "
+            f"{len(result.reused)} finished before, {len(result.verdict.failed)} failed, "
+            f"{len(result.verdict.interrupted)} interrupted\n"
+            f"store: {store.uri}\nlook at it: pg-ui"
+        )
+        names = {t.id: t.name for t in result.trials}
+        failed = {names[trial_id]: error for trial_id, error in result.verdict.failed.items()}
+        _leave(failed, interrupted=bool(result.verdict.interrupted))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("target")
+@set_option
+@click.option("--gpu", is_flag=True, help="Compute on the GPU.")
+def evaluate(name: str, target: str, overrides: tuple[str, ...], gpu: bool) -> None:  # noqa: FBT001
+    """Run the evaluation NAME on TARGET: a run id, a checkpoint's folder, or a sweep's name.
+
+    The results go back to the same MLflow runs. Give an unknown NAME to see all.
+    """
+    with _exit_codes():
+        from pg_platform.evaluation import evaluate_target
+
+        for line in evaluate_target(name, target, overrides, store_root(), gpu=gpu):
+            click.echo(line)
+
+
+@click.command()
+@click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
+def ui(port: int) -> None:
+    """Serve the store's MLflow pages on loopback and print the links of each sweep's views."""
+    with _exit_codes():
+        from pg_platform.results.ui import serve
+
+        serve(store_root(), port, echo=click.echo)
+
+
+def _find_sweep(name: str) -> Path:
+    """A file by its path or by its name in sweeps/, with or without .yaml."""
+    for path in (Path(name), sweeps() / name, sweeps() / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
+    _refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
+
+
+def _checked(load: Callable[[], _Loaded]) -> _Loaded:
+    try:
+        return load()
+    except ConfigError as error:
+        _refuse(str(error))
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Errors that a user can mend become one message and the exit code of their kind."""
+    from pg_platform.cluster.lock import AlreadyRunningError
+    from pg_platform.config.errors import InfrastructureError
+
+    try:
+        yield
+    except InfrastructureError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(Exit.INFRASTRUCTURE)
+    except (AlreadyRunningError, ConfigError, ValueError, FloatingPointError) as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _leave(failed: dict[str, str], *, interrupted: bool) -> None:
+    """Name what failed, each traceback once, and end with the exit code of the outcome."""
+    for error in dict.fromkeys(failed.values()):
+        who = [name for name, other in failed.items() if other == error]
+        click.echo(f"failed: {', '.join(who)}\n{error}", err=True)
+    if interrupted:
+        click.echo("interrupted; the same command goes on from the last checkpoints", err=True)
+        sys.exit(Exit.INTERRUPTED)
+    if failed:
+        sys.exit(Exit.SOME_FAILED)
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(Exit.USAGE)

@@ -1,0 +1,80 @@
+"""Runs one evaluation of evals/ on trained runs, and writes the answer back to them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+import evals
+from pg_platform.config.document import Section
+from pg_platform.config.options import load_options
+from pg_platform.results.tracking import Store
+from pg_platform.results.trained import Trained, load_trained
+
+
+class Evaluation(Protocol):
+    """What a file in evals/ has: its options, typed and strict, and a function."""
+
+    Options: type[Section]
+
+    def evaluate(self, trained: Trained, options: Section) -> Mapping[str, float]: ...
+
+
+def evaluation_names() -> list[str]:
+    """The evaluations: the files of the folder evals."""
+    return sorted(module.name for module in pkgutil.iter_modules(evals.__path__))
+
+
+def load_evaluation(name: str) -> Evaluation:
+    """The evaluation `name`; ValueError with the list where there is none."""
+    names = evaluation_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"no evaluation {name}; {hint}there are: {', '.join(names)}")
+    module: Evaluation = importlib.import_module(f"evals.{name}")
+    return module
+
+
+def evaluate_target(
+    name: str, target: str, overrides: Sequence[str], root: Path, *, gpu: bool
+) -> Iterator[str]:
+    """Evaluate every run that `target` names; gives one line a run as soon as it is stored.
+
+    `target` is a run id, the folder of a checkpoint or of a trial, or the name of a sweep, which
+    stands for all its finished trials. Raises ValueError, CheckpointError or ConfigError.
+    """
+    evaluation = load_evaluation(name)
+    options = load_options(evaluation.Options, overrides)
+    device = torch.device("cuda" if gpu else "cpu")
+    with closing(Store.open(root)) as store:
+        for run_id, label, folder in _targets(store, target):
+            metrics = evaluation.evaluate(load_trained(folder, device), options)
+            if run_id is not None:
+                store.put_evaluation(run_id, metrics)
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+            where = "" if run_id else "  (no run of this store has that folder: not stored)"
+            yield f"{label}  {shown}{where}"
+
+
+def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
+    """(run id, label, folder of checkpoints) of all that `target` names."""
+    if Path(target).is_dir():
+        folder = Path(target).absolute()
+        run = store.find_by_checkpoints([str(folder), str(folder.parent)])
+        yield (run.run_id if run else None), target, folder
+        return
+    runs = store.finished_trials(target)
+    if not runs:
+        raise ValueError(
+            f"{target} is no run id, no folder and no sweep with finished trials in {store.uri}"
+        )
+    for run in runs:
+        yield run.run_id, run.name, Path(run.tags["pg.checkpoints"])

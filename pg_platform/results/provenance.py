@@ -1,0 +1,41 @@
+"""What a result came from: versions of the software and the state of its source."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = ("pg_platform", "torch", "ray", "mlflow")
+_HERE = Path(__file__).resolve()
+
+
+def provenance() -> dict[str, str]:
+    """Tags for a run: `pg.version.*`, and the git commit where the package is in a checkout."""
+    versions = {f"pg.version.{package}": version(package) for package in _PACKAGES}
+    return {"pg.version.python": platform.python_version(), **versions, **git(_HERE)}
+
+
+def git(file: Path) -> dict[str, str]:
+    """Commit of the repository that tracks `file`, and whether its work tree differs from it.
+
+    Empty where git is missing or does not track the file: an environment inside somebody else's
+    repository is not that repository's code.
+    """
+    if _git(file, "ls-files", "--error-unmatch", file.name) is None:
+        return {}
+    commit, changes = _git(file, "rev-parse", "HEAD"), _git(file, "status", "--porcelain")
+    if commit is None or changes is None:
+        return {}
+    return {"mlflow.source.git.commit": commit, "pg.git_dirty": str(bool(changes)).lower()}
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is not installed."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(file.parent), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,108 @@
+"""The report of a sweep on its parent run: the answer, its table, its figure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from matplotlib.figure import Figure
+
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep import Sweep
+from pg_platform.results.answer import answer
+from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
+from pg_platform.results.runs import TrialRuns
+from pg_platform.results.saved_views import VIEWS, view_link
+from pg_platform.results.stored_run import StoredRun
+from pg_platform.results.tables import Comparison, compare
+from pg_platform.results.tracking import NOTE_LIMIT, Store
+
+TABLE = "tables/comparison"
+FIGURE = "report/accuracy_by_images"
+_SHARE_OF_TIME = 0.1
+_LEGEND = (
+    "The value after the last epoch: mean and standard deviation (sd) over n seeds, Student's "
+    "95 % interval of the mean (ci), the best point marked *."
+)
+
+
+class SweepReport:
+    """A sweep's report, written as often as its cost allows."""
+
+    def __init__(self, runs: TrialRuns, sweep: Sweep, trials: Sequence[Trial]) -> None:
+        assert runs.parent is not None, "a report stands on the run of a sweep"
+        self.store, self.run_id = runs.store, runs.parent
+        self.sweep, self.trials = sweep, trials
+        self._due = time.monotonic()
+
+    def write_when_due(self) -> None:
+        """Writes, unless reports would then take more than a tenth of the time."""
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> Comparison:
+        """Writes it now; returns the table."""
+        started = time.monotonic()
+        comparison = write_report(self.store, self.run_id, self.sweep, self.trials)
+        ended = time.monotonic()
+        self._due = ended + (ended - started) / _SHARE_OF_TIME
+        return comparison
+
+
+def write_report(
+    store: Store, sweep_run_id: str, sweep: Sweep, trials: Sequence[Trial]
+) -> Comparison:
+    """Puts the report on the sweep's run, replacing the one before, from the store alone.
+
+    Leaves tables/comparison (json, csv, md), report/accuracy_by_images (png, svg) and, on the
+    run and on its experiment, a description that opens with the answer. Returns the comparison.
+    """
+    store.flush()
+    runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
+    comparison = compare(trials, runs, sweep.metric)
+    store.put_table(sweep_run_id, TABLE, comparison.table())
+    for suffix, content in drawn(_figure(store, comparison)).items():
+        store.put_bytes(sweep_run_id, f"{FIGURE}.{suffix}", content)
+    run = store.look(sweep_run_id)
+    text = description(comparison, run)
+    store.note(run.run_id, text)
+    store.note_experiment(run.experiment_id, text)
+    return comparison
+
+
+def description(comparison: Comparison, run: StoredRun) -> str:
+    """The front page of a sweep's run, in Markdown that MLflow keeps whole."""
+    figure = f"get-artifact?path={quote(FIGURE, safe='')}.png&run_uuid={run.run_id}"
+    views = " | ".join(
+        f"[{name}]({view_link('', run.experiment_id, key)})" for key, name in VIEWS.items()
+    )
+    above = f"{answer(comparison)}\n\n"
+    below = f"\n\n{_LEGEND}\n\n![{comparison.metric.name} by images seen]({figure})\n\n{views}\n"
+    return above + _shortened(comparison, NOTE_LIMIT - len(above) - len(below)) + below
+
+
+def _shortened(comparison: Comparison, room: int) -> str:
+    """The Markdown table, without its last rows where it has more than `room` characters."""
+    text = comparison.table().markdown(padding="&nbsp;")
+    if len(text) <= room:
+        return text
+    more = f"\n\nMore rows: {TABLE}.csv."
+    return text[: text.rindex("\n", 0, room - len(more))] + more
+
+
+def _figure(store: Store, comparison: Comparison) -> Figure:
+    """The curves of the best points, in the order of the plan."""
+    ranked = comparison.ranked()
+    best, by_images = ranked[:MOST_CURVES], f"by_images/{comparison.metric.name}"
+    curves = [
+        mean_curve(point.group, [store.history(run_id, by_images) for run_id in point.run_ids])
+        for point in comparison.points
+        if point in best
+    ]
+    return learning_curves(
+        [curve for curve in curves if curve is not None],
+        metric=comparison.metric.name,
+        chance=comparison.chance,
+        left_out=len(ranked) - len(best),
+    )

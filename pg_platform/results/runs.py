@@ -1,0 +1,131 @@
+"""The runs of trials in the store: opened once, continued after a crash, closed with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep import Metric, Sweep
+from pg_platform.results.provenance import provenance
+from pg_platform.results.saved_views import sweep_views
+from pg_platform.results.tracking import Store
+from pg_platform.training.rows import Row
+
+
+class TrialRuns:
+    """Trials by their MLflow runs, under the parent run of a sweep or under none."""
+
+    def __init__(
+        self,
+        store: Store,
+        experiment_id: str,
+        *,
+        sweep: str,
+        metric: Metric,
+        parent: str | None,
+        folder: Callable[[Trial], Path],
+    ) -> None:
+        self.store, self.experiment_id = store, experiment_id
+        self.sweep, self.metric, self.parent, self.folder = sweep, metric, parent, folder
+        self.provenance = provenance()
+        self.ids: dict[str, str] = {}
+
+    @classmethod
+    def of_sweep(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
+        """The runs of a sweep's trials, its own run opened, a dead driver's leavings closed."""
+        experiment_id = store.experiment(f"patchgame/{sweep.name}", sweep.metric)
+        parent = store.run(
+            experiment_id,
+            f"sweep/{sweep.name}",
+            f"sweep {sweep.name}",
+            tags={**provenance(), "pg.kind": "sweep", "pg.sweep": sweep.name},
+        )
+        store.close_orphans(parent)
+        store.put_text(parent, "config/sweep.yaml", sweep.source)
+        store.set_views(experiment_id, sweep_views(sweep.metric, list(sweep.parameters)))
+        return cls(
+            store,
+            experiment_id,
+            sweep=sweep.name,
+            metric=sweep.metric,
+            parent=parent,
+            folder=folder,
+        )
+
+    @classmethod
+    def of_single(
+        cls, store: Store, name: str, metric: Metric, folder: Callable[[Trial], Path]
+    ) -> Self:
+        """The runs of trials that belong to no sweep, in the experiment patchgame/`name`."""
+        experiment_id = store.experiment(f"patchgame/{name}", metric)
+        return cls(store, experiment_id, sweep=name, metric=metric, parent=None, folder=folder)
+
+    def key(self, trial: Trial) -> str:
+        """What identifies a trial's run in the store for ever."""
+        return f"{self.sweep}/{trial.id}"
+
+    def finished(self, trials: Sequence[Trial]) -> dict[str, str]:
+        """Run ids by trial id, of those `trials` that the store holds as finished."""
+        done = self.store.finished(self.experiment_id)
+        return {t.id: done[self.key(t)].run_id for t in trials if self.key(t) in done}
+
+    def open(self, trial: Trial) -> str:
+        """The run of `trial`, created or taken up again."""
+        self.ids[trial.id] = self.store.run(
+            self.experiment_id,
+            self.key(trial),
+            trial.name,
+            parent=self.parent,
+            tags={
+                **self.provenance,
+                "pg.kind": "trial",
+                "pg.sweep": self.sweep,
+                "pg.trial_id": trial.id,
+                "pg.group": trial.group,
+                "pg.data": trial.data_hash,
+                "pg.checkpoints": str(self.folder(trial)),
+            },
+            params=flat(trial.experiment.model_dump(mode="json")),
+        )
+        return self.ids[trial.id]
+
+    def tag(self, trial: Trial, facts: Mapping[str, str]) -> None:
+        """Add facts known only where the trial runs: device, precision."""
+        self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in facts.items()})
+
+    def log(self, trial: Trial, rows: Sequence[Row]) -> None:
+        """Queue rows for the store's writer."""
+        self.store.log(self.ids[trial.id], rows)
+
+    def close(self, trial: Trial, how: Literal["finished", "interrupted"]) -> None:
+        """The trial came to its end, or was asked to stop and left a checkpoint."""
+        run_id = self.ids[trial.id]
+        if how == "finished":
+            self.store.finish(run_id, "FINISHED", "completed", headline=self.metric)
+        else:
+            self.store.finish(run_id, "KILLED", "interrupted")
+
+    def close_sweep(self, *, failed: bool, interrupted: bool) -> None:
+        """The sweep's own run ends as its trials did; waits until all rows are stored."""
+        assert self.parent is not None, "only a sweep has a run of its own"
+        if interrupted:
+            self.store.finish(self.parent, "KILLED", "interrupted")
+        else:
+            self.store.finish(self.parent, "FINISHED", "some failed" if failed else "completed")
+
+    def fail(self, trial: Trial, error: str) -> None:
+        """The trial failed; its traceback becomes an artifact."""
+        run_id = self.ids.get(trial.id) or self.open(trial)
+        self.store.put_text(run_id, "error.txt", error)
+        self.store.finish(run_id, "FAILED", "error")
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted keys and texts of a nested config, as MLflow's params want them."""
+    params = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        params |= flat(value, f"{key}.") if isinstance(value, dict) else {key: str(value)}
+    return params

@@ -1,0 +1,369 @@
+"""The store of results: the only file that talks to MLflow.
+
+A store is a sqlite file with a folder of artifacts beside it, or whatever MLFLOW_TRACKING_URI
+names. Runs are addressed by their ids only; MLflow's active run is not used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+# MLflow reads these when it is imported. Its own retries stay short: the writer has patience.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+import mlflow.entities
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pg_platform.config.sweep import Metric
+from pg_platform.results.database import locked, write_ahead
+from pg_platform.results.saved_views import View, encode, read_by
+from pg_platform.results.stored_run import Ending, StoredRun
+from pg_platform.results.tables import Table
+from pg_platform.results.writer import (
+    Measurement,
+    Patience,
+    StoreError,
+    StoreUnavailableError,
+    Writer,
+    beyond,
+    ends,
+    measurements,
+    milliseconds,
+)
+from pg_platform.training.rows import Row
+
+NOTE_LIMIT = 8000  # characters of a tag's value; MLflow cuts what is longer
+PATIENCE = Patience()
+_PARAMS_PER_CALL = 100
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+# A failed statement is logged there with its traceback; it is raised as StoreError here.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+class Store:
+    """Experiments, runs, metrics and files; `Store.open` makes one.
+
+    Methods raise StoreError where the store refuses and StoreUnavailableError, which is one,
+    where it does not answer. `log` raises neither: it only queues.
+    """
+
+    def __init__(self, uri: str, root: Path, patience: Patience) -> None:
+        self.uri = uri
+        self.artifacts = root / "artifacts"
+        self._lock = root / ".store.lock"
+        self._client = _ask(MlflowClient, uri)
+        self._writer = Writer(self._send, patience)
+        self._marks: dict[str, dict[str, int]] = {}
+
+    @classmethod
+    def open(cls, root: Path, patience: Patience = PATIENCE) -> Store:
+        """The store that MLFLOW_TRACKING_URI names, else `root`/mlflow.db, created if absent.
+
+        Processes that open a new store at once wait for the first to create it.
+        """
+        root = root.absolute()
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root / ".store.lock"):
+            uri = os.environ.get("MLFLOW_TRACKING_URI") or write_ahead(root / "mlflow.db")
+            store = cls(uri, root, patience)
+            _ask(store._client.search_experiments, max_results=1)
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def experiment(self, name: str, metric: Metric) -> str:
+        """The id of the experiment called `name`, created if absent."""
+        with locked(self._lock):
+            found = _ask(self._client.get_experiment_by_name, name)
+            if found is None:
+                return self._create_experiment(name, metric)
+        if found.lifecycle_stage != "active":
+            raise StoreError(
+                f"experiment {name!r} was deleted in {self.uri}: restore it (mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}) or give the sweep another name"
+            )
+        return str(found.experiment_id)
+
+    def run(  # noqa: PLR0913 - three of them by keyword
+        self,
+        experiment_id: str,
+        key: str,
+        name: str,
+        *,
+        parent: str | None = None,
+        tags: Mapping[str, str] = _NOTHING,
+        params: Mapping[str, str] = _NOTHING,
+    ) -> str:
+        """The id of the run whose tag pg.key is `key`: opened again, or created as `name`.
+
+        Opening again sets RUNNING, raises pg.attempt, replaces the tags and forgets how the last
+        attempt ended; params that the run has stay.
+        """
+        with locked(self._lock):
+            found = self.runs(experiment_id, {"pg.key": key})
+            if found:
+                run_id, attempt = found[0].run_id, int(found[0].tags["pg.attempt"]) + 1
+                self._reopen(found[0])
+            else:
+                born = tags if parent is None else {**tags, "mlflow.parentRunId": parent}
+                run_id, attempt = self._create_run(experiment_id, name, {**born, "pg.key": key}), 1
+            self.tag(run_id, {**tags, "pg.attempt": str(attempt)})
+        self._log_params(run_id, params, known=found[0].params if found else _NOTHING)
+        return run_id
+
+    def runs(self, experiment_id: str, tags: Mapping[str, str] = _NOTHING) -> list[StoredRun]:
+        """The experiment's runs that carry all of `tags`, the oldest first."""
+        return self._search([experiment_id], tags)
+
+    def look(self, run_id: str) -> StoredRun:
+        """The run as it stands."""
+        return _stored(_ask(self._client.get_run, run_id))
+
+    def trials(self, sweep_run_id: str) -> list[StoredRun]:
+        """The trials below a sweep's run, the oldest first."""
+        tags = {"mlflow.parentRunId": sweep_run_id, "pg.kind": "trial"}
+        return self.runs(self.look(sweep_run_id).experiment_id, tags)
+
+    def sweeps(self) -> list[StoredRun]:
+        """The sweeps' own runs in all experiments, the oldest first."""
+        return self._search(self._experiments(), {"pg.kind": "sweep"})
+
+    def finished(self, experiment_id: str) -> dict[str, StoredRun]:
+        """The experiment's runs that ended FINISHED, by key."""
+        runs = self.runs(experiment_id)
+        return {run.key: run for run in runs if run.status == "FINISHED" and run.key is not None}
+
+    def finished_trials(self, target: str) -> list[StoredRun]:
+        """The finished trial with run id `target`, or those of the sweep called `target`."""
+        named = [run for run in self._trials() if target in (run.run_id, run.tags["pg.sweep"])]
+        return [run for run in named if run.status == "FINISHED"]
+
+    def find_by_checkpoints(self, folders: Collection[str]) -> StoredRun | None:
+        """The oldest trial whose checkpoints lie in one of `folders`; None where there is none."""
+        found = (run for run in self._trials() if run.tags["pg.checkpoints"] in folders)
+        return next(found, None)
+
+    def close_orphans(self, sweep_run_id: str, keep: Collection[str] = ()) -> list[str]:
+        """Ends as KILLED the trials that a dead driver left running, except keys in `keep`.
+
+        Returns the names of the runs it ended.
+        """
+        orphans = [
+            run
+            for run in self.trials(sweep_run_id)
+            if run.status in ("RUNNING", "SCHEDULED") and run.key not in keep
+        ]
+        for run in orphans:
+            self.tag(run.run_id, {"pg.orphaned": "true", "pg.stop_reason": "driver died"})
+            _ask(self._client.set_terminated, run.run_id, "KILLED")
+        return [run.name for run in orphans]
+
+    def log(self, run_id: str, rows: Iterable[Row]) -> None:
+        """Queues rows. A (metric, step) that the run has, or a lower step, is not written again.
+
+        So a run may report its whole history anew after a crash. Infinite values become NaN.
+        """
+        self._writer.put(run_id, [value for row in rows for value in measurements(row)])
+
+    def flush(self) -> None:
+        """Waits until all queued rows are stored; StoreError says what is not."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and ends the writing thread."""
+        self._writer.close()
+
+    def finish(
+        self, run_id: str, status: Ending, reason: str, *, headline: Metric | None = None
+    ) -> None:
+        """Stores what is queued and ends the run, with `reason` as its tag pg.stop_reason.
+
+        A `headline` metric leaves its last and best value as final/NAME and best/NAME, at step 0:
+        MLflow draws those as bars.
+        """
+        if headline is not None:
+            self.flush()
+            self._writer.put(run_id, ends(self.history(run_id, headline.name), headline))
+        self.flush()
+        self._marks.pop(run_id, None)
+        self.tag(run_id, {"pg.stop_reason": reason})
+        _ask(self._client.set_terminated, run_id, status)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run, replacing those it has."""
+        entities = [mlflow.entities.RunTag(key, value) for key, value in tags.items()]
+        _ask(self._client.log_batch, run_id, tags=entities)
+
+    def note(self, run_id: str, markdown: str) -> None:
+        """Sets a run's description."""
+        assert len(markdown) <= NOTE_LIMIT, f"a note of {len(markdown)} characters"
+        self.tag(run_id, {"mlflow.note.content": markdown})
+
+    def note_experiment(self, experiment_id: str, markdown: str) -> None:
+        """Sets an experiment's description."""
+        _ask(self._client.set_experiment_tag, experiment_id, "mlflow.note.content", markdown)
+
+    def put_evaluation(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Adds results of an evaluation, at step 0; one that differs from the stored is shown."""
+        stored = self.look(run_id).metrics
+        now = milliseconds()
+        new = [
+            _metric(Measurement(name, value, 0, now))
+            for name, value in metrics.items()
+            if name not in stored or stored[name] != value
+        ]
+        _ask(self._client.log_batch, run_id, metrics=new)
+
+    def put_bytes(self, run_id: str, path: str, content: bytes) -> None:
+        """Writes a file of a run, such as "report/figure.png", replacing it."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary, name)
+            file.write_bytes(content)
+            _ask(self._client.log_artifact, run_id, str(file), folder or None)
+
+    def put_text(self, run_id: str, path: str, content: str) -> None:
+        """Writes a text file of a run, such as "config/sweep.yaml", replacing it."""
+        self.put_bytes(run_id, path, content.encode())
+
+    def text(self, run_id: str, path: str) -> str:
+        """Reads a text file of a run."""
+        with tempfile.TemporaryDirectory() as temporary:
+            return Path(_ask(self._client.download_artifacts, run_id, path, temporary)).read_text()
+
+    def put_table(self, run_id: str, path: str, table: Table) -> None:
+        """Writes `path`.json for MLflow's table view, `path`.csv and `path`.md, replacing them."""
+        forms = {"json": table.json(), "csv": table.csv(), "md": table.markdown() + "\n"}
+        for suffix, content in forms.items():
+            self.put_text(run_id, f"{path}.{suffix}", content)
+        tag, entry = "mlflow.loggedArtifacts", {"path": f"{path}.json", "type": "table"}
+        tags = self.look(run_id).tags
+        listed = json.loads(tags[tag]) if tag in tags else []
+        if entry not in listed:
+            self.tag(run_id, {tag: json.dumps([*listed, entry])})
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """All (step, value) of a metric, by step; empty where the run has none."""
+        values = _ask(self._client.get_metric_history, run_id, metric)
+        return sorted((value.step, value.value) for value in values)
+
+    def set_views(self, experiment_id: str, views: Sequence[View]) -> None:
+        """Saves views in an experiment: the first stands on top of MLflow's menu."""
+        if not read_by(version("mlflow")):
+            warnings.warn(
+                f"saved views are not written: they were not tried in MLflow {version('mlflow')}",
+                stacklevel=2,
+            )
+            return
+        for tag, value in encode(views, milliseconds()).items():
+            _ask(self._client.set_experiment_tag, experiment_id, tag, value)
+
+    def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> list[StoredRun]:
+        assert not any("'" in value for value in tags.values()), f"a quote in {tags}"
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        oldest_first = ["attributes.start_time ASC"]
+        runs = _all_pages(self._client.search_runs, experiment_ids, wanted, order_by=oldest_first)
+        return [_stored(run) for run in runs]
+
+    def _trials(self) -> list[StoredRun]:
+        return self._search(self._experiments(), {"pg.kind": "trial"})
+
+    def _experiments(self) -> list[str]:
+        return [found.experiment_id for found in _all_pages(self._client.search_experiments)]
+
+    def _create_experiment(self, name: str, metric: Metric) -> str:
+        tags = {
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.experiment.primaryMetric.name": metric.name,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(metric.goal == "maximize"),
+        }
+        place = None if self.uri.startswith("http") else str(self.artifacts / name)
+        return str(_ask(self._client.create_experiment, name, place, tags))
+
+    def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
+        run = _ask(self._client.create_run, experiment_id, run_name=name, tags=dict(tags))
+        return str(run.info.run_id)
+
+    def _reopen(self, run: StoredRun) -> None:
+        for ended in {"pg.stop_reason", "pg.orphaned"} & run.tags.keys():
+            _ask(self._client.delete_tag, run.run_id, ended)
+        _ask(self._client.update_run, run.run_id, "RUNNING")
+
+    def _log_params(self, run_id: str, params: Mapping[str, str], known: Mapping[str, str]) -> None:
+        new = [mlflow.entities.Param(k, v) for k, v in params.items() if k not in known]
+        for start in range(0, len(new), _PARAMS_PER_CALL):
+            chunk = new[start : start + _PARAMS_PER_CALL]
+            _ask(self._client.log_batch, run_id, params=chunk)
+
+    def _send(self, run_id: str, values: Sequence[Measurement]) -> None:
+        if run_id not in self._marks:
+            stored = _ask(self._client.get_run, run_id).data.to_proto().metrics
+            self._marks[run_id] = {metric.key: metric.step for metric in stored}
+        new, marks = beyond(values, self._marks[run_id])
+        _ask(self._client.log_batch, run_id, metrics=[_metric(value) for value in new])
+        self._marks[run_id] = marks
+
+
+def _ask(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Calls MLflow; its errors become ours, those that may pass marked as such."""
+    try:
+        return call(*arguments, **options)
+    except MlflowException as error:
+        status = error.get_http_status_code()
+        kind = StoreUnavailableError if status >= 500 or status == 429 else StoreError
+        raise kind(str(error).strip().partition("\n")[0]) from error
+
+
+def _all_pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    found, token = [], None
+    while True:
+        page = _ask(search, *arguments, page_token=token, **options)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _stored(run: Any) -> StoredRun:
+    tags = dict(run.data.tags)
+    return StoredRun(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        key=tags.get("pg.key"),
+        name=run.info.run_name,
+        status=run.info.status,
+        metrics=dict(run.data.metrics),
+        params=dict(run.data.params),
+        tags=tags,
+    )
+
+
+def _metric(value: Measurement) -> Any:
+    finite = value.value if math.isfinite(value.value) else math.nan  # MLflow stores inf as 1.8e308
+    return mlflow.entities.Metric(value.metric, finite, value.time, value.step)

@@ -1,0 +1,39 @@
+"""What an evaluation is given: a trained method, told apart by nothing but its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.methods import Method, build
+from pg_platform.training import checkpoint
+from pg_platform.training.checkpoint import CheckpointError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method with the weights of a checkpoint, in evaluation mode on `device`."""
+
+    path: Path
+    experiment: Experiment
+    method: Method
+    device: torch.device
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """The method of the checkpoint at `path`, or of the newest one in a trial's folder.
+
+    Raises CheckpointError where there is none.
+    """
+    newest = path if (path / "experiment.json").is_file() else checkpoint.latest(path)
+    if newest is None:
+        raise CheckpointError(
+            f"{path}: no checkpoint here; give a folder that holds step-* or is one of them"
+        )
+    experiment = checkpoint.load_experiment(newest)
+    method = build(experiment)
+    method.load_state_dict(checkpoint.load_weights(newest))
+    return Trained(newest, experiment, method.to(device).eval(), device)

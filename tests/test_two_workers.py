@@ -1,0 +1,131 @@
+"""Two gloo workers against one process: the same loss, gradients and statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.game.collectives import gather
+from pg_platform.game.sampling import Noise
+from pg_platform.methods import build
+from tests.small import SMALL, merged
+
+WORKERS = 2
+BATCH = 16
+SETTINGS = {
+    "batch_size": BATCH,
+    "data": {"image_size": 32},
+    "speaker": {"symbols_per_patch": 2},
+    # A scale of 1 gives gradients of norm 1, whose float32 rounding is below the bound of 1e-6.
+    "listener": {"text": {"depth": 2}, "logit_scale_start": 1.0},
+}
+EXPERIMENT = Experiment.model_validate(merged(SMALL, SETTINGS))
+
+
+def _views(rows: slice) -> tuple[Tensor, Tensor]:
+    """Images whose mean and spread differ from row to row, so that workers' batches do."""
+    generator = torch.Generator().manual_seed(0)
+    speaker, listener = torch.randn(2, BATCH, 3, 32, 32, generator=generator)
+    shift = torch.linspace(-1, 1, BATCH).view(-1, 1, 1, 1)
+    return (speaker + shift)[rows], (listener + shift)[rows]
+
+
+def _round(rank: int, world: int) -> dict[str, Any]:
+    """Loss, metrics, gradients and running statistics of one worker's share of one step."""
+    rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    method = build(EXPERIMENT).train()
+    for name, parameter in method.named_parameters():
+        if name.endswith("bn2.weight"):  # blocks begin as their shortcut; here they take part
+            torch.nn.init.ones_(parameter)
+    playing = DistributedDataParallel(method) if world > 1 else method
+    noise = Noise(EXPERIMENT.seed, 7, rows, BATCH, torch.device("cpu"))
+    loss, metrics = playing(_views(rows), progress=0.1, noise=noise)
+    loss.backward()
+    return {
+        "loss": loss.detach(),
+        "top1": metrics["top1_batch"],
+        "gradients": {name: p.grad for name, p in method.named_parameters()},
+        "buffers": dict(method.named_buffers()),
+    }
+
+
+def _gathered(rank: int) -> dict[str, Tensor]:
+    """What `gather` gives, and the gradient of a loss that differs from worker to worker."""
+    local = torch.arange(4.0).view(2, 2) + 10 * rank
+    local.requires_grad_()
+    everyone = gather(local)
+    ((rank + 1) * torch.arange(8.0).view(4, 2) * everyone).sum().backward()
+    assert local.grad is not None
+    return {"everyone": everyone.detach(), "gradient": local.grad}
+
+
+def _work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
+    torch.save({"round": _round(rank, WORKERS), "gather": _gathered(rank)}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two real processes saw."""
+    folder = tmp_path_factory.mktemp("workers")
+    spawn(_work, args=(str(folder),), nprocs=WORKERS)
+    return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(WORKERS)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    """The same step in one process with the whole batch."""
+    return _round(rank=0, world=1)
+
+
+def test_the_mean_loss_of_the_workers_is_the_loss_of_one(
+    workers: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    for key in ("loss", "top1"):
+        mean = sum(worker["round"][key] for worker in workers) / WORKERS
+        torch.testing.assert_close(mean, alone[key], rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_equal_those_of_one_process(
+    workers: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    for worker in workers:
+        assert worker["round"]["gradients"].keys() == alone["gradients"].keys()
+        for name, wanted in alone["gradients"].items():
+            difference = worker["round"]["gradients"][name] - wanted
+            assert wanted.norm() > 1e-5, name  # else a bound of 1e-6 would say nothing
+            assert difference.norm() <= 1e-6 * max(1.0, float(wanted.norm())), name
+
+
+def test_running_statistics_equal_those_of_one_process(
+    workers: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    for worker in workers:
+        for name, wanted in alone["buffers"].items():
+            torch.testing.assert_close(worker["round"]["buffers"][name], wanted, msg=name)
+
+
+def test_gather_keeps_the_order_of_ranks_and_sums_what_all_losses_want(
+    workers: list[dict[str, Any]],
+) -> None:
+    mine = torch.arange(4.0).view(2, 2)
+    for rank, worker in enumerate(workers):
+        assert torch.equal(worker["gather"]["everyone"], torch.cat((mine, mine + 10)))
+        wanted = (1 + 2) * torch.arange(8.0).view(4, 2)[2 * rank : 2 * rank + 2]
+        assert torch.equal(worker["gather"]["gradient"], wanted)
+
+
+def test_without_a_process_group_gather_is_the_identity() -> None:
+    local = torch.ones(2, 3)
+    assert gather(local) is local
