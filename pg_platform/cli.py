@@ -147,11 +147,12 @@ def ui(port: int) -> None:
 
 def _find_sweep(name: str) -> Path:
     """A file by its path or by its name in sweeps/, with or without .yaml."""
-    for path in (Path(name), sweeps() / name, sweeps() / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
-    _refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
+    places = (Path(name), sweeps() / name, sweeps() / f"{name}.yaml")
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
+        _refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
+    return found
 
 
 def _checked(load: Callable[[], _Loaded]) -> _Loaded:

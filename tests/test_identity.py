@@ -87,6 +87,14 @@ def test_parquet_is_known_by_its_content_and_by_what_validates(tmp_path: Path) -
     assert len(known) == 3
 
 
+def test_parquet_files_of_one_size_are_told_apart(tmp_path: Path) -> None:
+    images, _ = zip(*encoded_digits(8, "png", (8, 8)), strict=True)
+    ones = write_parquet(tmp_path / "a" / "x.parquet", images, [1] * 8)
+    twos = write_parquet(tmp_path / "b" / "x.parquet", images, [2] * 8)
+    assert ones.stat().st_size == twos.stat().st_size
+    assert identity(parquet(ones)) != identity(parquet(twos))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

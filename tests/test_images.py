@@ -207,6 +207,7 @@ class TestFolder:
         write_folder(tmp_path, 40)
         images = open_images(folder(tmp_path), "train")
         assert images.classes == tuple(f"digit{i}" for i in range(10))
+        assert images.ids == sorted(images.ids)
         for name, label in zip(images.ids, images.labels.tolist(), strict=True):
             assert name.startswith(f"digit{label}/")
 
@@ -216,8 +217,8 @@ class TestFolder:
         deeper = paths[1].parent / "more" / paths[1].name
         deeper.parent.mkdir()
         paths[1].rename(deeper)
-        (tmp_path / "linked").mkdir()
-        (tmp_path / "linked" / "class").symlink_to(tmp_path / "real")
+        (tmp_path / "linked" / "class").mkdir(parents=True)
+        (tmp_path / "linked" / "class" / "link").symlink_to(tmp_path / "real")
         linked = folder(tmp_path / "linked")
         assert len(open_images(linked, "train")) + len(open_images(linked, "val")) == 12
 

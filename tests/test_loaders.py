@@ -272,9 +272,9 @@ class TestFiles:
 
 
 BROKEN = {
-    "empty": b"",
-    "text": b"this is no image",
-    "cut off": encoded_digits(1, "jpeg", (40, 40))[0][0][:400],
+    "no bytes": b"",
+    "Unsupported image file": b"this is no image",
+    "Image is incomplete": encoded_digits(1, "jpeg", (40, 40))[0][0][:400],
 }
 
 
@@ -285,15 +285,15 @@ def with_broken(count: int, broken: dict[int, bytes]) -> Images:
 
 
 class TestBroken:
-    @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+    @pytest.mark.parametrize(("reason", "content"), BROKEN.items(), ids=BROKEN)
     @pytest.mark.parametrize("processes", [0, 1])
     def test_a_broken_file_is_named_once_and_the_next_one_stands_in(
-        self, tmp_path: Path, content: bytes, processes: int
+        self, tmp_path: Path, reason: str, content: bytes, processes: int
     ) -> None:
         write_folder(tmp_path, 60)
         images = open_images(folder(tmp_path, processes), "train")
         (tmp_path / images.ids[3]).write_bytes(content)
-        with pytest.warns(UserWarning, match=f"broken image .*{images.ids[3]}") as seen:
+        with pytest.warns(UserWarning, match=f"broken image .*{images.ids[3]}: {reason}") as seen:
             ((pixels, index),) = plain_batches(images, experiment(folder(tmp_path)), CPU)
         assert len(seen) == 1
         assert list(images.broken) == [3]

@@ -138,6 +138,16 @@ def test_the_answer_names_best_and_worst() -> None:
     )
 
 
+def test_the_answer_compares_with_the_next_and_with_the_worst() -> None:
+    trials = vocabularies([2, 8, 64], seeds=2)
+    results = [0.1, 0.1, 0.5, 0.5, 0.3, 0.3]
+    runs = {t.id: stored({ACCURACY.name: r}) for t, r in zip(trials, results, strict=True)}
+    said = answer(compare(trials, runs, ACCURACY))
+    assert said.startswith("V=8 is best")
+    assert "apart from that of the next, V=64" in said
+    assert "V=2 is worst: 0.1 " in said
+
+
 def test_the_answer_does_not_separate_overlapping_intervals() -> None:
     assert "It and V=2 are not separated by their intervals." in answer(two_points())
 

@@ -194,7 +194,7 @@ def _worker(rank: int, experiment: str, root: str) -> None:
         Experiment.model_validate_json(experiment),
         Path(root) / "two",
         place=Place(torch.device("cpu"), rank, 2),
-        report=lambda rows: None,
+        report=lambda _: None,
         should_stop=lambda: False,
     )
     dist.destroy_process_group()

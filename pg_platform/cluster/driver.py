@@ -54,9 +54,9 @@ class TrainResult:
     """How a single run stands after a call, and where its checkpoints lie."""
 
     verdict: Verdict
-    reused: bool
     run_id: str
     folder: Path
+    reused: bool
 
 
 def trial_folder(root: Path, trial: Trial) -> Path:
@@ -93,8 +93,8 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
         metric = Metric(name=success(trial.experiment))
         runs = TrialRuns.of_single(store, TRAIN, metric, partial(trial_folder, root))
         if done := runs.finished([trial]):
-            return TrainResult(Verdict(), True, done[trial.id], folder)
+            return TrainResult(Verdict(), done[trial.id], folder, reused=True)
         with Screen([trial], metric.name) as screen:
             verdict = executor.run([trial], runs, screen, on_end=lambda: None)
         store.flush()
-    return TrainResult(verdict, False, runs.ids[trial.id], folder)
+    return TrainResult(verdict, runs.ids[trial.id], folder, reused=False)

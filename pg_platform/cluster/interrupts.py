@@ -13,7 +13,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether Ctrl-C was pressed since the block was entered."""
     pressed: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(number: int, _: FrameType | None) -> None:
         pressed.append(number)
         signal.signal(signal.SIGINT, before)
 

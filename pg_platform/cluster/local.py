@@ -76,7 +76,9 @@ class LocalExecutor:
         except BaseException as error:
             runs.fail(trial, repr(error))
             raise
-        how: Literal["finished", "interrupted"] = "finished" if outcome is Outcome.COMPLETED else "interrupted"
+        how: Literal["finished", "interrupted"] = (
+            "finished" if outcome is Outcome.COMPLETED else "interrupted"
+        )
         runs.close(trial, how)
         screen.show(trial.id, how)
         return outcome

@@ -65,7 +65,9 @@ def check_capacity(cpus: float, gpus: float) -> None:
         return
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(n.get("CPU", 0.0) >= cpus and n.get("GPU", 0.0) >= gpus for n in nodes):
-        have = ", ".join(f"{n.get('CPU', 0.0):g} CPUs and {n.get('GPU', 0.0):g} GPUs" for n in nodes)
+        have = ", ".join(
+            f"{n.get('CPU', 0.0):g} CPUs and {n.get('GPU', 0.0):g} GPUs" for n in nodes
+        )
         raise ClusterError(
             f"a worker asks for {cpus:g} CPUs and {gpus:g} GPUs and the machine has {have}; "
             "lower it with --set resources.cpus_per_worker=1 or --set resources.gpus_per_worker=0"

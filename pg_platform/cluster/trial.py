@@ -57,22 +57,21 @@ def in_process(resources: Resources) -> Trainable:
             # The same numbers would fail again: said once here, not tried again by Tune.
             report.end("failed", error=traceback.format_exc())
 
-    request = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    return tune.with_resources(trial, {name: n for name, n in request.items() if n})
+    trainable: Trainable = tune.with_resources(trial, _request(resources))
+    return trainable
 
 
 def on_workers(resources: Resources, storage: Path) -> Trainable:
     """A trainable whose trial is a TorchTrainer with `resources.workers` workers."""
 
     def trial(config: dict[str, Any]) -> None:
-        request = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
         TorchTrainer(
             _work,
             train_loop_config=config,
             scaling_config=ray_train.ScalingConfig(
                 num_workers=resources.workers,
                 use_gpu=resources.gpus_per_worker > 0,
-                resources_per_worker={name: n for name, n in request.items() if n},
+                resources_per_worker=_request(resources),
             ),
             run_config=ray_train.RunConfig(
                 name=config["trial_id"],
@@ -84,7 +83,14 @@ def on_workers(resources: Resources, storage: Path) -> Trainable:
             ),
         ).fit()
 
-    return tune.with_resources(trial, {DRIVER_RESOURCE: 1})
+    trainable: Trainable = tune.with_resources(trial, {DRIVER_RESOURCE: 1})
+    return trainable
+
+
+def _request(resources: Resources) -> dict[str, float]:
+    """What one worker asks Ray for."""
+    request = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    return {name: float(amount) for name, amount in request.items() if amount}
 
 
 def _work(config: dict[str, Any]) -> None:

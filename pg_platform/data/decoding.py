@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import tee
@@ -19,6 +20,8 @@ from torchvision.transforms.v2 import functional as F
 from pg_platform.config.experiment import Crop
 from pg_platform.data.crops import Cuts, cut, cut_plain, random_boxes
 from pg_platform.data.split import Encoded, Images
+
+_TORCHVISIONS_PLACE = re.compile(r"^.*\.cpp:\d+, ")
 
 CHUNK = 16
 """A process decodes so many images at once; a batch is put together from such chunks."""
@@ -76,6 +79,8 @@ def decode(data: bytes) -> Tensor:
 
     Raises RuntimeError or ValueError where `data` are no such image.
     """
+    if not data:
+        raise ValueError("no bytes")
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image: Tensor = decode_image(raw, ImageReadMode.RGB)
     if image.ndim == 4:
@@ -130,7 +135,8 @@ class _Decoding(Dataset[_Decoded]):
             try:
                 return decode(encoded.read(candidate)), candidate
             except (OSError, RuntimeError, ValueError) as problem:
-                broken.append((candidate, f"{encoded.name(candidate)}: {problem}"))
+                reason = _TORCHVISIONS_PLACE.sub("", str(problem))
+                broken.append((candidate, f"{encoded.name(candidate)}: {reason}"))
         return torch.zeros(3, 1, 1, dtype=torch.uint8), position
 
     def _cut(self, originals: list[Tensor], uniform: Tensor) -> Tensor:

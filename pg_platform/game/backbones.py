@@ -35,12 +35,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.to(memory_format=torch.channels_last)  # a fifth less time per step on a CPU
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (batch, 8 * width, h, w) of images (batch, 3, side, side)."""
-        x = images.contiguous(memory_format=torch.channels_last)
-        x = self.maxpool(self.bn1(self.conv1(x)).relu())
+        x = self.maxpool(self.bn1(self.conv1(images)).relu())
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         assert isinstance(x, Tensor)
         return x

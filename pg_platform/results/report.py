@@ -58,7 +58,6 @@ def write_report(
     Leaves tables/comparison (json, csv, md), report/accuracy_by_images (png, svg) and, on the
     run and on its experiment, a description that opens with the answer. Returns the comparison.
     """
-    store.flush()
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
     comparison = compare(trials, runs, sweep.metric)
     store.put_table(sweep_run_id, TABLE, comparison.table())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,23 +15,19 @@ from pg_platform.results.tracking import Store
 from pg_platform.training.rows import Row
 
 
+@dataclass
 class TrialRuns:
     """Trials by their MLflow runs, under the parent run of a sweep or under none."""
 
-    def __init__(
-        self,
-        store: Store,
-        experiment_id: str,
-        *,
-        sweep: str,
-        metric: Metric,
-        parent: str | None,
-        folder: Callable[[Trial], Path],
-    ) -> None:
-        self.store, self.experiment_id = store, experiment_id
-        self.sweep, self.metric, self.parent, self.folder = sweep, metric, parent, folder
-        self.provenance = provenance()
-        self.ids: dict[str, str] = {}
+    store: Store
+    experiment_id: str
+    sweep: str
+    metric: Metric
+    parent: str | None
+    folder: Callable[[Trial], Path]
+    """Where the checkpoints of a trial lie."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """Run ids of the trials opened so far, by trial id."""
 
     @classmethod
     def of_sweep(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
@@ -79,7 +76,7 @@ class TrialRuns:
             trial.name,
             parent=self.parent,
             tags={
-                **self.provenance,
+                **provenance(),
                 "pg.kind": "trial",
                 "pg.sweep": self.sweep,
                 "pg.trial_id": trial.id,
@@ -124,7 +121,7 @@ class TrialRuns:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted keys and texts of a nested config, as MLflow's params want them."""
-    params = {}
+    params: dict[str, str] = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"
         params |= flat(value, f"{key}.") if isinstance(value, dict) else {key: str(value)}

@@ -23,6 +23,7 @@ from pg_platform.results.statistics import Summary, summarise
 from pg_platform.results.stored_run import StoredRun
 
 _POOL = re.compile(r"top(\d+)_pool(\d+)$")
+_WIDEST = 1000
 _MEASURES = ("n", "mean", "sd", "ci_low", "ci_high", "chance", "failed", "best")
 
 
@@ -137,7 +138,10 @@ def print_table(comparison: Comparison) -> None:
         shown.add_column(column, justify="right")
     for row in table.printed():
         shown.add_row(*map(Text, row), style="bold" if row[-1] else "")
-    Console().print(shown)
+    console = Console()
+    # A narrow terminal wraps the lines; it never gets to cut a number short.
+    console.width = max(console.width, Console(width=_WIDEST).measure(shown).maximum)
+    console.print(shown)
 
 
 def _point(members: Sequence[Trial], runs: Mapping[str, StoredRun], metric: Metric) -> Point:

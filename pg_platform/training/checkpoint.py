@@ -99,7 +99,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     file = path / "model.safetensors"
     if not file.is_file():
         raise CheckpointError(f"{path}: no checkpoint here (no {file.name})")
-    return load_file(file)
+    weights: dict[str, torch.Tensor] = load_file(file)
+    return weights
 
 
 def _read(path: Path, name: str) -> str:

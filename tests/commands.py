@@ -1,0 +1,38 @@
+"""The installed commands, run as a user runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.small import environment
+
+BIN = Path(sys.executable).parent
+PATIENCE = 280
+
+
+def run(arguments: Sequence[str], home: Path) -> subprocess.CompletedProcess[str]:
+    """A command to its end, in the store `home`."""
+    return subprocess.run(
+        [str(BIN / arguments[0]), *arguments[1:]],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+def start(arguments: Sequence[str], home: Path) -> subprocess.Popen[str]:
+    """A command under way; its output goes to files that nobody needs to read for it to go on."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "stdout.txt").open("w") as out, (home / "stderr.txt").open("w") as err:
+        return subprocess.Popen(
+            [str(BIN / arguments[0]), *arguments[1:]],
+            env=environment(home),
+            stdout=out,
+            stderr=err,
+            text=True,
+        )
