@@ -76,8 +76,9 @@ def train(file: Path, overrides: tuple[str, ...], local: bool, address: str | No
             executor = RayExecutor(root, worker_group=True)
         with closing(Store.open(root)) as store:
             result = run_train(trial, root, store, executor)
-        state = "finished before, not run again" if result.reused else "done"
-        click.echo(f"{file.stem}: {state}; run {result.run_id}\ncheckpoints: {result.folder}")
+        if result.reused:
+            click.echo(f"{file.stem}: finished before, not run again")
+        click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
         _leave(result.verdict.failed, interrupted=bool(result.verdict.interrupted))
 
 
@@ -100,14 +101,18 @@ def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
 
         prepare(address)
         from pg_platform.cluster.sweep import RayExecutor
+        from pg_platform.results.answer import answer
         from pg_platform.results.tables import print_table
         from pg_platform.results.tracking import Store
 
         root = store_root()
+        points, seeds = len(checked.points), len(checked.seeds)
+        click.echo(f"{checked.name}: {points} points x {seeds} seeds; results in {root}")
         with closing(Store.open(root)) as store:
             result = run_sweep(checked, root, store, RayExecutor(root))
         print_table(result.table)
         click.echo(
+            f"{answer(result.table)}\n"
             f"{len(result.trials)} trials: {len(result.verdict.finished)} run now, "
             f"{len(result.reused)} finished before, {len(result.verdict.failed)} failed, "
             f"{len(result.verdict.interrupted)} interrupted\n"

@@ -15,6 +15,7 @@ from pg_platform.results.report import SweepReport, description, write_report
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
+from pg_platform.training.rows import Outcome
 from tests.results import ACCURACY, rows, stored, vocabularies
 
 ACCURACIES = {"V=2": [[0.01, 0.02], [0.02, 0.03]], "V=64": [[0.1, 0.4], [0.2, 0.5]]}
@@ -43,7 +44,7 @@ def finish(runs: TrialRuns, trials: Sequence[Trial]) -> None:
     for trial in trials:
         runs.open(trial)
         runs.log(trial, rows(ACCURACY.name, ACCURACIES[trial.group][trial.seed]))
-        runs.close(trial, "finished")
+        runs.close(trial, Outcome.COMPLETED)
 
 
 def note(store: Store, runs: TrialRuns) -> str:
@@ -105,7 +106,7 @@ def test_the_figure_of_many_points_has_the_best(store: Store, sweep: Sweep) -> N
     for trial in trials:
         runs.open(trial)
         runs.log(trial, rows(ACCURACY.name, [trial.point["speaker.vocab_size"] / 100]))
-        runs.close(trial, "finished")
+        runs.close(trial, Outcome.COMPLETED)
     SweepReport(runs, sweep, trials).write()
     assert runs.parent is not None
     svg = store.text(runs.parent, "report/accuracy_by_images.svg")

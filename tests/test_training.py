@@ -17,9 +17,9 @@ from torch.multiprocessing.spawn import spawn
 from pg_platform.config.experiment import Experiment
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
-from pg_platform.training.loop import Outcome, train
+from pg_platform.training.loop import train
 from pg_platform.training.place import Place, local_place
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import Outcome, Row
 from tests.small import SMALL, environment, merged, write_experiment
 
 PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share")

@@ -42,9 +42,6 @@ def _round(rank: int, world: int) -> dict[str, Any]:
     """Loss, metrics, gradients and running statistics of one worker's share of one step."""
     rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
     method = build(EXPERIMENT).train()
-    for name, parameter in method.named_parameters():
-        if name.endswith("bn2.weight"):  # blocks begin as their shortcut; here they take part
-            torch.nn.init.ones_(parameter)
     playing = DistributedDataParallel(method) if world > 1 else method
     noise = Noise(EXPERIMENT.seed, 7, rows, BATCH, torch.device("cpu"))
     loss, metrics = playing(_views(rows), progress=0.1, noise=noise)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from pg_platform.cluster.lock import only_driver
+from pg_platform.cluster.record import Record, Verdict
 from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.verdict import Verdict
 from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan
 from pg_platform.config.sweep import Metric, Sweep
@@ -27,14 +27,7 @@ TRAIN = "train"
 class Executor(Protocol):
     """What runs trials: Ray (cluster/sweep.py), or this process (cluster/local.py)."""
 
-    def run(
-        self,
-        trials: Sequence[Trial],
-        runs: TrialRuns,
-        screen: Screen,
-        *,
-        on_end: Callable[[], None],
-    ) -> Verdict: ...
+    def run(self, trials: Sequence[Trial], record: Record) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,8 @@ class TrainResult:
     """How a single run stands after a call, and where its checkpoints lie."""
 
     verdict: Verdict
-    run_id: str
+    run_id: str | None
+    """None where it was interrupted before its first step."""
     folder: Path
     reused: bool
 
@@ -78,7 +72,9 @@ def run_sweep(sweep: Sweep, root: Path, store: Store, executor: Executor) -> Swe
             for trial_id in reused:
                 screen.show(trial_id, "reused")
             left = [trial for trial in trials if trial.id not in reused]
-            verdict = executor.run(left, runs, screen, on_end=report.write_when_due)
+            record = Record(runs, screen, report.write_when_due)
+            executor.run(left, record)
+        verdict = record.verdict
         table = report.write()
         runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
     return SweepResult(
@@ -95,6 +91,6 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
         if done := runs.finished([trial]):
             return TrainResult(Verdict(), done[trial.id], folder, reused=True)
         with Screen([trial], metric.name) as screen:
-            verdict = executor.run([trial], runs, screen, on_end=lambda: None)
-        store.flush()
-    return TrainResult(verdict, runs.ids[trial.id], folder, reused=False)
+            record = Record(runs, screen, store.flush)
+            executor.run([trial], record)
+    return TrainResult(record.verdict, runs.ids.get(trial.id), folder, reused=False)

@@ -1,34 +1,24 @@
-"""Carries what trials report from Tune into the store, one run a trial, whatever crashes."""
+"""Carries what trials report from Tune into the record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ray import tune
 
-from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.verdict import Verdict
+from pg_platform.cluster.record import Record
 from pg_platform.config.plan import Trial
-from pg_platform.results.runs import TrialRuns
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import Outcome, Row
 
 
 class Ledger(tune.Callback):
-    """Tune's callback on the driver: opens, fills and closes the trials' runs."""
+    """Tune's callback on the driver."""
 
     def __init__(
-        self,
-        trials: Mapping[str, Trial],
-        runs: TrialRuns,
-        screen: Screen,
-        *,
-        on_step: Callable[[], None],
-        on_end: Callable[[], None],
+        self, trials: Mapping[str, Trial], record: Record, on_step: Callable[[], None]
     ) -> None:
-        self.trials, self.runs, self.screen = trials, runs, screen
-        self.on_step, self.on_end = on_step, on_end
-        self.verdict = Verdict()
+        self.trials, self.record, self.on_step = trials, record, on_step
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune stores its callbacks; ours has nothing that outlives the driver
@@ -39,9 +29,7 @@ class Ledger(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process is up: for the first time, or again after it died."""
-        planned = self._planned(trial)
-        self.runs.open(planned)
-        self.screen.show(planned.id, "running")
+        self.record.begin(self._planned(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -49,36 +37,21 @@ class Ledger(tune.Callback):
         """New rows, facts about the place, or a trial's last word."""
         planned = self._planned(trial)
         if "facts" in result:
-            self.runs.tag(planned, result["facts"])
-        rows = [Row(**row) for row in result["rows"]]
-        if rows:
-            self.runs.log(planned, rows)
-            self.screen.progress(planned.id, rows[-1])
+            self.record.facts(planned, result["facts"])
+        if result["rows"]:
+            self.record.rows(planned, [Row(**row) for row in result["rows"]])
         match result.get("outcome"):
-            case "completed":
-                self._close(planned, "finished")
-                self.verdict.finished.add(planned.id)
-            case "interrupted":
-                self._close(planned, "interrupted")
-                self.verdict.interrupted.add(planned.id)
+            case None:
+                return
             case "failed":
-                self._fail(planned, result["error"])
+                self.record.fail(planned, result["error"])
+            case outcome:
+                self.record.end(planned, Outcome(outcome))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial whose process died too often, or whose worker group gave up."""
         error = trial.get_error()
-        self._fail(self._planned(trial), str(error) if error else "its process died")
+        self.record.fail(self._planned(trial), str(error) if error else "its process died")
 
     def _planned(self, trial: Any) -> Trial:
         return self.trials[trial.config["trial_id"]]
-
-    def _fail(self, planned: Trial, error: str) -> None:
-        self.verdict.failed[planned.id] = error
-        self.runs.fail(planned, error)
-        self.screen.show(planned.id, "failed")
-        self.on_end()
-
-    def _close(self, planned: Trial, how: Literal["finished", "interrupted"]) -> None:
-        self.runs.close(planned, how)
-        self.screen.show(planned.id, how)
-        self.on_end()

@@ -1,20 +1,18 @@
-"""Trials in this very process, without Ray: the same loop, the same run in the store."""
+"""Trials in this very process, without Ray: the same loop, the same runs in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import interrupts
-from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.verdict import Verdict
+from pg_platform.cluster.record import Record
 from pg_platform.config.plan import Trial
-from pg_platform.results.runs import TrialRuns
-from pg_platform.training.loop import Outcome, train
+from pg_platform.training.loop import train
 from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import Outcome
 
 
 class LocalExecutor:
@@ -23,33 +21,17 @@ class LocalExecutor:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(
-        self,
-        trials: Sequence[Trial],
-        runs: TrialRuns,
-        screen: Screen,
-        *,
-        on_end: Callable[[], None],
-    ) -> Verdict:
+    def run(self, trials: Sequence[Trial], record: Record) -> None:
         """Train `trials` to their end, or to Ctrl-C.
 
         Raises ValueError for more than one worker, or what `train` raises; the run is then
         closed as failed.
         """
-        verdict = Verdict()
         with interrupts() as interrupted:
             for trial in trials:
-                outcome = self._train(trial, runs, screen, interrupted)
-                if outcome is Outcome.COMPLETED:
-                    verdict.finished.add(trial.id)
-                else:
-                    verdict.interrupted.add(trial.id)
-                on_end()
-        return verdict
+                record.end(trial, self._train(trial, record, interrupted))
 
-    def _train(
-        self, trial: Trial, runs: TrialRuns, screen: Screen, interrupted: Callable[[], bool]
-    ) -> Outcome:
+    def _train(self, trial: Trial, record: Record, interrupted: Callable[[], bool]) -> Outcome:
         experiment = trial.experiment
         if experiment.resources.workers > 1:
             raise ValueError(
@@ -57,28 +39,16 @@ class LocalExecutor:
                 "drop --local, or add --set resources.workers=1"
             )
         place = local_place(experiment.resources)
-        runs.open(trial)
-        runs.tag(trial, place_facts(experiment, place.device))
-        screen.show(trial.id, "running")
-
-        def report(rows: Sequence[Row]) -> None:
-            runs.log(trial, rows)
-            screen.progress(trial.id, rows[-1])
-
+        record.begin(trial)
+        record.facts(trial, place_facts(experiment, place.device))
         try:
-            outcome = train(
+            return train(
                 experiment,
                 trial_folder(self.root, trial),
                 place=place,
-                report=report,
+                report=partial(record.rows, trial),
                 should_stop=interrupted,
             )
         except BaseException as error:
-            runs.fail(trial, repr(error))
+            record.fail(trial, repr(error))
             raise
-        how: Literal["finished", "interrupted"] = (
-            "finished" if outcome is Outcome.COMPLETED else "interrupted"
-        )
-        runs.close(trial, how)
-        screen.show(trial.id, how)
-        return outcome

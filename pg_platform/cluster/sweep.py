@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import interrupts
 from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import check_capacity, ray_cluster
-from pg_platform.cluster.screen import Screen
+from pg_platform.cluster.record import Record
 from pg_platform.cluster.stop_flag import StopFlag
 from pg_platform.cluster.trial import (
     WORKER_DEATHS_AT_MOST,
@@ -23,9 +23,7 @@ from pg_platform.cluster.trial import (
     in_process,
     on_workers,
 )
-from pg_platform.cluster.verdict import Verdict
 from pg_platform.config.plan import Trial
-from pg_platform.results.runs import TrialRuns
 
 
 class RayExecutor:
@@ -35,20 +33,13 @@ class RayExecutor:
         """`root` holds checkpoints and Tune's own files; `worker_group` forces a TorchTrainer."""
         self.root, self.worker_group = root, worker_group
 
-    def run(
-        self,
-        trials: Sequence[Trial],
-        runs: TrialRuns,
-        screen: Screen,
-        *,
-        on_end: Callable[[], None],
-    ) -> Verdict:
-        """Run `trials` to their end, or until Ctrl-C; `on_end` is called after each.
+    def run(self, trials: Sequence[Trial], record: Record) -> None:
+        """Run `trials` to their end, or until Ctrl-C.
 
         Raises ClusterError where Ray cannot be had or no node can hold a worker.
         """
         if not trials:
-            return Verdict()
+            return
         resources = trials[0].experiment.resources
         with ray_cluster(), interrupts() as interrupted:
             check_capacity(resources.cpus_per_worker, resources.gpus_per_worker)
@@ -59,14 +50,11 @@ class RayExecutor:
                     planned.stopped = True
                     stop.raise_it()
 
-            ledger = Ledger(
-                {t.id: t for t in trials}, runs, screen, on_step=stop_where_asked, on_end=on_end
-            )
+            ledger = Ledger({t.id: t for t in trials}, record, stop_where_asked)
             self._tuner(trials[0], planned, ledger, len(trials)).fit()
             if interrupted():
-                waiting = {t.id for t in trials} - ledger.verdict.finished
-                ledger.verdict.interrupted |= waiting - ledger.verdict.failed.keys()
-        return ledger.verdict
+                left = {t.id for t in trials} - record.verdict.finished
+                record.verdict.interrupted |= left - record.verdict.failed.keys()
 
     def _assign(self, trial: Trial) -> Assignment:
         folder = trial_folder(self.root, trial)

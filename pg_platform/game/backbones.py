@@ -52,7 +52,7 @@ def _stage(inside: int, outside: int, blocks: int, stride: int) -> nn.Sequential
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; begins as the shortcut alone."""
+    """Two 3x3 convolutions beside a shortcut."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -60,7 +60,6 @@ class BasicBlock(nn.Module):
         self.bn1 = BatchNorm2d(outside)
         self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
         self.bn2 = BatchNorm2d(outside)
-        nn.init.zeros_(self.bn2.weight)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inside != outside:
             self.downsample = nn.Sequential(

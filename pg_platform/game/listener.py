@@ -49,9 +49,9 @@ class TextEncoder(nn.Module):
         super().__init__()
         text, speaker = experiment.listener.text, experiment.speaker
         tokens = (experiment.patches, speaker.symbols_per_patch)
-        self.symbol_embedding = nn.Parameter(_small(speaker.vocab_size, text.width))
-        self.position_embedding = nn.Parameter(_small(*tokens, text.width))
-        self.cls_embedding = nn.Parameter(_small(1, text.width))
+        self.symbol_embedding = nn.Parameter(torch.randn(speaker.vocab_size, text.width))
+        self.position_embedding = nn.Parameter(torch.randn(*tokens, text.width))
+        self.cls_embedding = nn.Parameter(torch.randn(1, text.width))
         self.blocks = nn.ModuleList(_Block(text.width, text.heads) for _ in range(text.depth))
         self.norm = nn.LayerNorm(text.width)
 
@@ -123,7 +123,3 @@ def _linear(inside: int, outside: int) -> nn.Linear:
     nn.init.trunc_normal_(layer.weight, std=inside**-0.5)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _small(*shape: int) -> Tensor:
-    return nn.init.trunc_normal_(torch.empty(shape), std=0.02)

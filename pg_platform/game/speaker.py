@@ -14,8 +14,8 @@ from pg_platform.game.message import Message
 from pg_platform.game.sampling import Noise, bernoulli_gate, gumbel_softmax
 from pg_platform.game.soft_rank import soft_rank
 
-LOGIT_DEVIATION = 6.0
-"""Of the first symbol logits of white noise; about 2 between the same patch of two digits."""
+LOGIT_DEVIATION = 12.0
+"""Of the first symbol logits of white noise; about 4 between the same patch of two digits."""
 
 
 class PatchSpeaker(nn.Module):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
 from pg_platform.results.tracking import Store
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import Outcome, Row
 
 
 @dataclass
@@ -96,13 +96,14 @@ class TrialRuns:
         """Queue rows for the store's writer."""
         self.store.log(self.ids[trial.id], rows)
 
-    def close(self, trial: Trial, how: Literal["finished", "interrupted"]) -> None:
+    def close(self, trial: Trial, outcome: Outcome) -> None:
         """The trial came to its end, or was asked to stop and left a checkpoint."""
         run_id = self.ids[trial.id]
-        if how == "finished":
-            self.store.finish(run_id, "FINISHED", "completed", headline=self.metric)
-        else:
-            self.store.finish(run_id, "KILLED", "interrupted")
+        match outcome:
+            case Outcome.COMPLETED:
+                self.store.finish(run_id, "FINISHED", outcome.value, headline=self.metric)
+            case Outcome.INTERRUPTED:
+                self.store.finish(run_id, "KILLED", outcome.value)
 
     def close_sweep(self, *, failed: bool, interrupted: bool) -> None:
         """The sweep's own run ends as its trials did; waits until all rows are stored."""

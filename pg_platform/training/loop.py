@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from pg_platform.training.checkpoint import Progress
 from pg_platform.training.journal import Journal
 from pg_platform.training.optimizer import build_optimizer
 from pg_platform.training.place import Place, autocast_dtype
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import Outcome, Row
 from pg_platform.training.schedules import learning_rate
 from pg_platform.training.validation import validate
 
@@ -33,13 +32,6 @@ Report = Callable[[Sequence[Row]], None]
 
 STOP_POLL_STEPS = 10
 """Several workers agree on a stop once in so many steps; one worker looks at every step."""
-
-
-class Outcome(Enum):
-    """How a call of `train` ended."""
-
-    COMPLETED = "completed"
-    INTERRUPTED = "interrupted"
 
 
 def train(

@@ -1,8 +1,9 @@
-"""A row of metrics: what a run reports."""
+"""What a run reports: rows of metrics, and how it ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,10 @@ class Row:
     step: int
     images: int
     metrics: dict[str, float]
+
+
+class Outcome(Enum):
+    """How training ended: at its last epoch, or at a checkpoint because it was asked to stop."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
