@@ -175,7 +175,7 @@ def _exit_codes() -> Iterator[None]:
 
     try:
         yield
-    except InfrastructureError as error:
+    except (InfrastructureError, OSError) as error:  # OSError: a disk or folder that fails
         click.echo(f"error: {error}", err=True)
         sys.exit(Exit.INFRASTRUCTURE)
     except (AlreadyRunningError, ConfigError, ValueError, FloatingPointError) as error:

@@ -115,8 +115,8 @@ def test_a_method_learns_a_handful_of_images(settings: dict[str, Any]) -> None:
     )
     method = build(experiment)
     views = _views(experiment, rows=ROWS)
-    losses = _learn(method, (views[0], views[0]), steps=120)
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    losses = _learn(method, (views[0], views[0]), steps=40)
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     played = method.eval().play((views[0], views[0]))
     found = (played.text @ played.image.T).argmax(dim=1) == torch.arange(ROWS)
     assert int(found.sum()) >= ROWS // 2

@@ -23,9 +23,12 @@ from pg_platform.config.experiment import (
 )
 from pg_platform.data.decoding import decode
 from pg_platform.data.images import Images, open_images
+from pg_platform.data.membership import Split
 from pg_platform.data.shapes import COLOURS
+from pg_platform.data.sizes import split_sizes
 from tests.pictures import encoded_digits, write_folder, write_parquet
 
+SPLITS: tuple[Split, ...] = ("train", "val")
 CIFAR = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "cifar10"
 
 
@@ -90,6 +93,11 @@ def test_a_split_knows_as_much_of_each_image_as_it_has_images(data: Data) -> Non
             image = pixels(images, position)
             assert image.dtype == torch.uint8
             assert image.shape[0] == 3
+
+
+def test_the_sizes_of_splits_are_known_without_opening_them(data: Data) -> None:
+    opened = {split: len(open_images(data, split)) for split in SPLITS}
+    assert split_sizes(data) == opened
 
 
 def test_both_splits_speak_of_the_same_classes(data: Data) -> None:

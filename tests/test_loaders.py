@@ -150,7 +150,7 @@ class TestGame:
     def test_fewer_images_than_a_batch_are_refused(self) -> None:
         large = experiment().model_copy(update={"batch_size": 128})
         with pytest.raises(
-            ValueError, match=rf"batch_size is 128 .* {len(IMAGES)} images; .*--set batch_size="
+            ValueError, match=rf"batch_size is 128 .* {len(IMAGES)} images; .* batch_size of "
         ):
             GameLoader(IMAGES, large, Share(), CPU)
 

@@ -15,6 +15,7 @@ from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
+from pg_platform.data.sizes import check_sizes
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
@@ -64,6 +65,7 @@ def run_sweep(sweep: Sweep, root: Path, store: Store, executor: Executor) -> Swe
     Raises AlreadyRunningError, ClusterError, or ValueError where the data cannot be had.
     """
     trials = plan(sweep, identity)
+    check_sizes(sweep.experiments)
     with only_driver(root, sweep.name):
         runs = TrialRuns.of_sweep(store, sweep, partial(trial_folder, root))
         report = SweepReport(runs, sweep, trials)
@@ -84,6 +86,7 @@ def run_sweep(sweep: Sweep, root: Path, store: Store, executor: Executor) -> Swe
 
 def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> TrainResult:
     """Run one trial, or not at all if the store holds it as finished."""
+    check_sizes([trial.experiment])
     folder = trial_folder(root, trial)
     with only_driver(root, f"{TRAIN}-{trial.id}"):
         metric = Metric(name=success(trial.experiment))

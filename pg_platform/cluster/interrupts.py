@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 
@@ -18,7 +18,6 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
     before = signal.signal(signal.SIGINT, note)
-    try:
+    with ExitStack() as at_exit:
+        at_exit.callback(signal.signal, signal.SIGINT, before)
         yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from pg_platform.cluster.record import Record
 from pg_platform.config.plan import Trial
 from pg_platform.training.loop import train
 from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import Outcome
+from pg_platform.training.rows import TRIAL_ERRORS, Outcome
 
 
 class LocalExecutor:
@@ -24,14 +25,13 @@ class LocalExecutor:
     def run(self, trials: Sequence[Trial], record: Record) -> None:
         """Train `trials` to their end, or to Ctrl-C.
 
-        Raises ValueError for more than one worker, or what `train` raises; the run is then
-        closed as failed.
+        Raises ValueError for more than one worker. A trial that fails is told to the record.
         """
         with interrupts() as interrupted:
             for trial in trials:
-                record.end(trial, self._train(trial, record, interrupted))
+                self._train(trial, record, interrupted)
 
-    def _train(self, trial: Trial, record: Record, interrupted: Callable[[], bool]) -> Outcome:
+    def _train(self, trial: Trial, record: Record, interrupted: Callable[[], bool]) -> None:
         experiment = trial.experiment
         if experiment.resources.workers > 1:
             raise ValueError(
@@ -42,13 +42,17 @@ class LocalExecutor:
         record.begin(trial)
         record.facts(trial, place_facts(experiment, place.device))
         try:
-            return train(
+            outcome = train(
                 experiment,
                 trial_folder(self.root, trial),
                 place=place,
                 report=partial(record.rows, trial),
                 should_stop=interrupted,
             )
-        except BaseException as error:
-            record.fail(trial, repr(error))
+        except (OSError, *TRIAL_ERRORS):
+            record.fail(trial, traceback.format_exc())
+        except KeyboardInterrupt:  # the second one: what was checkpointed before stays
+            record.end(trial, Outcome.INTERRUPTED)
             raise
+        else:
+            record.end(trial, outcome)

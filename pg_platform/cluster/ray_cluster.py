@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ray
 
@@ -37,10 +37,9 @@ def ray_cluster() -> Iterator[None]:
             _start_private()
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise ClusterError(f"Ray cannot be reached: {error}") from error
-    try:
+    with ExitStack() as at_exit:
+        at_exit.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
 
 
 def _start_private() -> None:

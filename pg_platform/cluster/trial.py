@@ -19,7 +19,7 @@ from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.training.loop import train
 from pg_platform.training.place import Place, local_place, place_facts
-from pg_platform.training.rows import Row
+from pg_platform.training.rows import TRIAL_ERRORS, Row
 
 Trainable = Callable[[dict[str, Any]], None]
 
@@ -53,7 +53,7 @@ def in_process(resources: Resources) -> Trainable:
         try:
             place = local_place(resources)
             _play(assignment, place, report)
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        except TRIAL_ERRORS:
             # The same numbers would fail again: said once here, not tried again by Tune.
             report.end("failed", error=traceback.format_exc())
 

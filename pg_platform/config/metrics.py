@@ -29,4 +29,5 @@ def metric_names(experiment: Experiment) -> tuple[str, ...]:
         "optim/grad_norm",
         "perf/images_per_s",
         "perf/data_wait_share",
+        "data/broken_images",
     )

@@ -10,7 +10,8 @@ import torch
 
 from pg_platform.config.experiment import ImageFolder
 from pg_platform.data.listing import folder_images
-from pg_platform.data.split import Images, Split, belongs
+from pg_platform.data.membership import Split, belongs
+from pg_platform.data.split import Images
 
 
 def open_folder(data: ImageFolder, split: Split) -> Images:

@@ -25,9 +25,10 @@ from pg_platform.config.experiment import (
     Stl10,
 )
 from pg_platform.data.folder import open_folder
+from pg_platform.data.membership import Split, belongs
 from pg_platform.data.parquet import open_parquet
 from pg_platform.data.shapes import SHAPES, Drawing
-from pg_platform.data.split import Images, Split, belongs
+from pg_platform.data.split import Images
 
 __all__ = ["Images", "Split", "open_images"]
 

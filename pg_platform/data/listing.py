@@ -54,6 +54,11 @@ def parquet_roles(data: Parquet) -> dict[str, list[Path]]:
     return roles
 
 
+def row_name(file: Path, row: int, path: str | None) -> str:
+    """The text whose hash decides the split of a row: its column `path` where it has one."""
+    return path or f"{file.name}:{row}"
+
+
 def _images_of_classes(root: Path) -> list[str]:
     classes = _folders(root)
     if not classes:

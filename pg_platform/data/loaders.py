@@ -14,7 +14,8 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.crops import CROP_DRAWS, Cuts, cut_batch, random_boxes
 from pg_platform.data.decoding import Decoder
 from pg_platform.data.images import Images
-from pg_platform.data.split import name_hash
+from pg_platform.data.membership import name_hash
+from pg_platform.data.sizes import check_pool, steps_in
 from pg_platform.data.views import Draws, augment, draw_views, normalize
 
 EVALUATION_BATCH = 256
@@ -56,13 +57,7 @@ class GameLoader:
     ) -> None:
         self.images, self.experiment, self.device = images, experiment, device
         self.rows = share.rows(experiment.batch_size)
-        self.steps = len(images) // experiment.batch_size
-        if self.steps == 0:
-            fitting = len(images) // share.world * share.world
-            raise ValueError(
-                f"batch_size is {experiment.batch_size} and the training split has {len(images)} "
-                f"images; try --set batch_size={fitting} or more images"
-            )
+        self.steps = steps_in(len(images), experiment)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """This worker's share of the batches of an epoch, from `first_step` on.
@@ -91,12 +86,8 @@ def validation_batches(
     The first floor(n / pool) * pool images are used, in the order of a hash, which mixes the
     classes. Raises ValueError where the split cannot fill one pool.
     """
+    check_pool(len(images), experiment)
     pool = experiment.validation.pool_size
-    if len(images) < pool:
-        raise ValueError(
-            f"validation.pool_size is {pool} and the split has {len(images)} images; try "
-            f"--set validation.pool_size={len(images)} or a larger data.val_fraction"
-        )
     hashes = [name_hash(f"validation/{name}") for name in images.ids]
     order = torch.tensor(sorted(range(len(images)), key=hashes.__getitem__))
     used = order[: len(images) // pool * pool]

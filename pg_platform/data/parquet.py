@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from pg_platform.config.experiment import Parquet
-from pg_platform.data.listing import parquet_roles
-from pg_platform.data.split import Images, Split, belongs
+from pg_platform.data.listing import parquet_roles, row_name
+from pg_platform.data.membership import Split, belongs
+from pg_platform.data.split import Images
 
 _ROWS_AT_ONCE = 1024
 
@@ -95,7 +96,7 @@ def _parts(file: Path, data: Parquet) -> Iterator[_Part]:
         yield _Part(
             images=pc.struct_field(images, "bytes") if _is_struct(images.type) else images,
             labels=_integers(batch.column(data.label_column)),
-            ids=[path or f"{file.name}:{row}" for path, row in zip(paths, rows, strict=True)],
+            ids=[row_name(file, row, path) for path, row in zip(paths, rows, strict=True)],
             places=[f"{file} row {row}" for row in rows],
         )
         start += len(batch)

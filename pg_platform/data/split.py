@@ -1,16 +1,13 @@
-"""One split of a set of images, and the law that decides which split an image belongs to."""
+"""One split of a set of images."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
-
-Split = Literal["train", "val"]
 
 BROKEN_SHARE = 0.01
 """A run stops when more than this share of a split cannot be decoded."""
@@ -77,13 +74,3 @@ class Images:
                 f"{self.broken_allowed} may be ({BROKEN_SHARE:.0%}): "
                 f"{'; '.join(names[:NAMED])}{more}; mend or remove them"
             )
-
-
-def belongs(name: str, split: Split, val_fraction: float) -> bool:
-    """Whether the image called `name` is in `split`: a function of these three only."""
-    return (name_hash(name) < val_fraction * 2**64) == (split == "val")
-
-
-def name_hash(name: str) -> int:
-    """64 bits that depend on the whole of `name`."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())

@@ -14,9 +14,6 @@ from pg_platform.game.message import Message
 from pg_platform.game.sampling import Noise, bernoulli_gate, gumbel_softmax
 from pg_platform.game.soft_rank import soft_rank
 
-LOGIT_DEVIATION = 12.0
-"""Of the first symbol logits of white noise; about 4 between the same patch of two digits."""
-
 
 class PatchSpeaker(nn.Module):
     """theta_symb and theta_rank, joined by eq. 9."""
@@ -48,13 +45,12 @@ class PatchSymbol(nn.Module):
         speaker = experiment.speaker
         self.patch_size = speaker.patch_size
         self.shape = (speaker.symbols_per_patch, speaker.vocab_size)
-        # Torch's own start gives logits of deviation 0.15: under Gumbel noise of deviation 1.28
-        # the first messages would say nothing about the image, and nothing is learned from them.
-        self.mlp = nn.Sequential(
-            _linear(3 * speaker.patch_size**2, speaker.hidden, math.sqrt(2)),
-            nn.GELU(),
-            _linear(speaker.hidden, math.prod(self.shape), LOGIT_DEVIATION),
-        )
+        first = nn.Linear(3 * speaker.patch_size**2, speaker.hidden)
+        last = nn.Linear(speaker.hidden, math.prod(self.shape))
+        if speaker.initial_logit_std is not None:
+            _give_gain(first, math.sqrt(2))
+            _give_gain(last, speaker.initial_logit_std)
+        self.mlp = nn.Sequential(first, nn.GELU(), last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, patches, symbols per patch, vocabulary); patches row by row."""
@@ -106,9 +102,7 @@ class PatchRank(nn.Module):
         return bernoulli_gate(keep, self.settings.gate_temperature, draws)
 
 
-def _linear(inside: int, outside: int, gain: float) -> nn.Linear:
-    """A linear layer whose outputs have `gain` times the root mean square of its inputs."""
-    layer = nn.Linear(inside, outside)
-    nn.init.normal_(layer.weight, std=gain / math.sqrt(inside))
+def _give_gain(layer: nn.Linear, gain: float) -> None:
+    """Start again with outputs of `gain` times the root mean square of the inputs."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.in_features))
     nn.init.zeros_(layer.bias)
-    return layer

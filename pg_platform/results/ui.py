@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
@@ -31,15 +32,12 @@ def serve(root: Path, port: int, *, echo: Callable[[str], object]) -> None:
         raise InfrastructureError(f"port {port} is taken; give another one with --port")
     echo("MLflow is starting; this takes 10 to 30 s")
     command = server_command(uri, artifacts, port)
-    with subprocess.Popen(command, env=server_environment()) as server:
-        try:
-            _wait_until_up(server, port)
-            _say(links(f"http://127.0.0.1:{port}/", sweeps), echo)
-            server.wait()
-        except KeyboardInterrupt:  # the server gets it too, and ends
-            return
-    if server.returncode:
-        raise InfrastructureError(f"the MLflow server ended with code {server.returncode}")
+    # The server gets Ctrl-C too, and ends.
+    with suppress(KeyboardInterrupt), subprocess.Popen(command, env=server_environment()) as server:
+        _wait_until_up(server, port)
+        _say(links(f"http://127.0.0.1:{port}/", sweeps), echo)
+        if server.wait():
+            raise InfrastructureError(f"the MLflow server ended with code {server.returncode}")
 
 
 def server_command(uri: str, artifacts: Path, port: int) -> list[str]:

@@ -173,7 +173,7 @@ class Learner:
             epoch=progress.epoch,
             step=progress.step,
             images=progress.step * self.experiment.batch_size,
-            metrics=means | self._speed() | self._validation(progress.epoch),
+            metrics=means | self._speed() | self._broken() | self._validation(progress.epoch),
         )
         progress.rows.append(row)
         return row
@@ -214,6 +214,11 @@ class Learner:
         self.waited = self.worked = 0.0
         self.timed_images = 0
         return speed
+
+    def _broken(self) -> dict[str, float]:
+        """Training images found broken since this process started, each replaced by another."""
+        found = torch.tensor([float(len(self.images.broken))], device=self.place.device)
+        return {"data/broken_images": self.place.mean(found).item() * self.place.world}
 
     def _validation(self, epoch: int) -> dict[str, float]:
         """Fixed-pool success, on rank 0, in the epochs that `validation.every_epochs` names."""

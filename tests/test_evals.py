@@ -1,0 +1,111 @@
+"""The contract of every file in evals/, and k-NN against a loop."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evals.knn import Options, knn_votes
+from pg_platform.config.document import Section
+from pg_platform.config.experiment import Experiment
+from pg_platform.evaluation import evaluation_names, load_evaluation
+from pg_platform.results.tracking import Store
+from pg_platform.results.trained import Trained, load_trained
+from pg_platform.training.checkpoint import CheckpointError
+from pg_platform.training.loop import train
+from pg_platform.training.place import local_place
+from tests.commands import run
+from tests.small import SMALL, write_experiment
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    digits = {"kind": "digits", "image_size": 16}
+    experiment = Experiment.model_validate({**SMALL, "data": digits})
+    folder = tmp_path_factory.mktemp("trained")
+    place = local_place(experiment.resources)
+    train(experiment, folder, place=place, report=lambda _: None, should_stop=lambda: False)
+    return load_trained(folder, CPU)
+
+
+@pytest.mark.parametrize("name", evaluation_names())
+def test_an_evaluation_keeps_the_contract(name: str, trained: Trained) -> None:
+    """Strict options with defaults, a source, finite metrics, the same at every call."""
+    evaluation = load_evaluation(name)
+    assert issubclass(evaluation.Options, Section)
+    first_line = (evaluation.__doc__ or "").splitlines()[0]
+    assert "Table" in first_line or "Fig" in first_line
+    metrics = evaluation.evaluate(trained, evaluation.Options())
+    assert metrics
+    assert all(key.startswith(f"{name}/") and math.isfinite(v) for key, v in metrics.items())
+    assert evaluation.evaluate(trained, evaluation.Options()) == metrics
+
+
+def test_knn_finds_classes_that_pixels_tell_apart(trained: Trained) -> None:
+    """Ten digits: far above the 0.1 and 0.5 of guessing."""
+    metrics = load_evaluation("knn").evaluate(trained, Options())
+    assert metrics["knn/top1_k20_T0.07"] > 0.3
+    assert metrics["knn/top5_k20_T0.07"] > 0.75
+
+
+@given(st.integers(0, 2**31), st.integers(1, 9))
+def test_votes_equal_those_of_a_loop(seed: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    bank = torch.nn.functional.normalize(torch.randn(9, 4, generator=generator), dim=1)
+    queries = torch.nn.functional.normalize(torch.randn(3, 4, generator=generator), dim=1)
+    labels = torch.randint(0, 3, (9,), generator=generator)
+    votes = knn_votes(queries, bank, labels, classes=3, options=Options(k=k, temperature=0.5))
+    for row, query in enumerate(queries):
+        nearest = sorted(range(9), key=lambda i: -float(query @ bank[i]))[:k]
+        wanted: dict[int, float] = defaultdict(float)
+        for i in nearest:
+            wanted[int(labels[i])] += math.exp(float(query @ bank[i]) / 0.5)
+        assert votes[row].tolist() == pytest.approx([wanted[c] for c in range(3)], rel=1e-4)
+
+
+def test_a_bank_smaller_than_k_is_refused(trained: Trained) -> None:
+    with pytest.raises(ValueError, match="the bank has"):
+        load_evaluation("knn").evaluate(trained, Options(k=100_000))
+
+
+def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        load_trained(tmp_path, CPU)
+
+
+def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
+    file, home = write_experiment(tmp_path, {"epochs": 1}), tmp_path / "home"
+    assert run(["pg-train", str(file), "--local"], home).returncode == 0
+    with Store.open(home) as store:
+        (before,) = store.finished_trials("train")
+    done = run(["pg-eval", "knn", before.run_id, "--set", "k=5"], home)
+    assert done.returncode == 0, done.stderr
+    with Store.open(home) as store:
+        (after,) = store.finished_trials("train")
+    assert after.run_id == before.run_id
+    assert 0 < after.metrics["knn/top1_k5_T0.07"] <= after.metrics["knn/top5_k5_T0.07"] <= 1
+    by_folder = run(["pg-eval", "knn", before.tags["pg.checkpoints"], "--set", "k=5"], home)
+    assert by_folder.stdout.split()[1:] == done.stdout.split()[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["knm", "x"], "did you mean knn"),
+        (["knn", "x"], "x is no run id, no folder and no sweep"),
+        (["knn", "x", "--set", "k=0"], "k: wants more than 0"),
+        (["knn", "x", "--set", "temprature=3"], "unknown key; did you mean 'temperature'?"),
+    ],
+)
+def test_mistakes_of_pg_eval(tmp_path: Path, arguments: list[str], told: str) -> None:
+    done = run(["pg-eval", *arguments], tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
