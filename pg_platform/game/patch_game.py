@@ -51,17 +51,24 @@ class PatchGame(nn.Module):
         `views` are the speaker's and the listener's pixels, (rows, 3, side, side) each;
         `progress` is the share of all training steps that is done.
         """
+        text, image, metrics = self.embed(views, progress=progress, noise=noise)
+        loss, top1 = self.loss(text, image)
+        return loss, {"top1_batch": top1, **metrics}
+
+    def embed(
+        self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Embeddings of sampled messages and of images, (rows, out) each, and what was said."""
         temperature = symbol_temperature(self.schedule, progress)
         message, _ = self.speaker(views[0], temperature, noise)
         if not self.messages_are_discrete:  # once: it waits for the device
             message.assert_discrete()
             self.messages_are_discrete = True
-        loss, top1 = self.loss(self.listener.read(message), self.listener.look(views[1]))
-        return loss, {
-            "top1_batch": top1,
+        said = {
             "message_length": message.lengths().mean(),
             "symbol_temperature": torch.tensor(temperature),
         }
+        return self.listener.read(message), self.listener.look(views[1]), said
 
     @torch.no_grad()
     def play(self, views: tuple[Tensor, Tensor]) -> Played:
