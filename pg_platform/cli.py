@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -41,19 +42,37 @@ class Exit(IntEnum):
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @set_option
 @click.option("--local", is_flag=True, help="Train in this process, without Ray.")
 @address_option
-def train(file: Path, overrides: tuple[str, ...], local: bool, address: str | None) -> None:  # noqa: FBT001
+@click.option("--show-recipe", metavar="RECIPE", help="Print a recipe's keys; train nothing.")
+@click.option(
+    "--against",
+    metavar="RECIPE",
+    default="default",
+    show_default=True,
+    help="The recipe that --show-recipe compares with.",
+)
+def train(  # noqa: PLR0913 - the options of the command
+    file: Path | None,
+    overrides: tuple[str, ...],
+    local: bool,  # noqa: FBT001
+    address: str | None,
+    show_recipe: str | None,
+    against: str,
+) -> None:
     """Train one experiment FILE, as a Ray TorchTrainer with `resources.workers` workers.
 
     Started again, it goes on from its last checkpoint; a finished run is not run again.
     """
+    if show_recipe is not None:
+        _print_differences(show_recipe, against)
+        return
     from pg_platform.config.sweep import load_experiment
 
-    if not file.is_file():
-        _refuse(f"no file {file}; examples/digits.yaml is one to start from")
+    if file is None or not file.is_file():
+        _refuse(f"no file {file or 'given'}; examples/digits.yaml is one to start from")
     experiment = _checked(lambda: load_experiment(file, overrides))
     with _exit_codes():
         from pg_platform.cluster.driver import Executor, run_train
@@ -148,6 +167,17 @@ def ui(port: int) -> None:
         from pg_platform.results.ui import serve
 
         serve(store_root(), port, echo=click.echo)
+
+
+def _print_differences(name: str, other: str) -> None:
+    """The keys in which two recipes differ, one a line, with both values."""
+    from pg_platform.config.recipe import differences, load_recipe
+
+    one, two = (_checked(partial(load_recipe, each)) for each in (name, other))
+    rows = [("key", name, other), *differences(one, two)]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for key, ours, theirs in rows:
+        click.echo(f"{key:<{widths[0]}}  {ours:<{widths[1]}}  {theirs}".rstrip())
 
 
 def _find_sweep(name: str) -> Path:

@@ -17,7 +17,7 @@ SMALL: dict[str, Any] = {
     "speaker": {
         "patch_size": 8,
         "vocab_size": 8,
-        "hidden": 16,
+        "symbol": {"hidden": 16},
         "rank": {"width": 4},
     },
     "listener": {
@@ -37,6 +37,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         inner = result.get(key)
         result[key] = merged(inner, value) if isinstance(inner, dict) else value
     return result
+
+
+def without_nulls(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree` without the keys that a change set to None, to take them away."""
+    return {
+        key: without_nulls(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
+    }
 
 
 def write_experiment(folder: Path, changes: Mapping[str, Any]) -> Path:

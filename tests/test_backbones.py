@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from pg_platform.game.backbones import ResNet
+from pg_platform.game.backbones import RESNET9, RESNET18, BasicBlock, ResNet
 
 
 def test_resnet18_is_torchvisions_without_its_head() -> None:
     torch.manual_seed(0)
-    ours, theirs = ResNet((2, 2, 2, 2), 64, 5), resnet18()
+    ours, theirs = ResNet(RESNET18, 64, 5, BasicBlock), resnet18()
     theirs.fc = nn.Identity()
     for module in ours.modules():  # running statistics and scales that hide nothing
         if isinstance(module, nn.BatchNorm2d):
@@ -32,11 +32,11 @@ def test_resnet18_is_torchvisions_without_its_head() -> None:
 @pytest.mark.parametrize("halvings", range(6))
 @pytest.mark.parametrize("side", [28, 33, 64])
 def test_each_halving_halves_the_map_rounding_up(side: int, halvings: int) -> None:
-    network = ResNet((1, 1, 1, 1), 2, halvings).eval()
+    network = ResNet(RESNET9, 2, halvings, BasicBlock).eval()
     wanted = -(-side // 2**halvings)
     assert network(torch.zeros(1, 3, side, side)).shape == (1, 16, wanted, wanted)
 
 
 def test_resnet9_has_the_size_of_the_authors() -> None:
-    parameters = sum(p.numel() for p in ResNet((1, 1, 1, 1), 64, 5).parameters())
+    parameters = sum(p.numel() for p in ResNet(RESNET9, 64, 5, BasicBlock).parameters())
     assert parameters == 4_905_792  # 4.91 M measured in their PatchRank

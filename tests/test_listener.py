@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.game.listener import PatchListener, gated_attention
+from pg_platform.game.listener import PatchListener
 from pg_platform.game.message import Message
+from pg_platform.game.transformer import gated_attention
 from tests.small import SMALL, merged
 
 PATCHES, SLOTS, VOCAB = 4, 2, 8

@@ -91,7 +91,7 @@ def test_decided_symbols_are_the_most_probable_and_have_a_gradient() -> None:
 def test_values_are_zero_and_one_to_the_bit(seed: int, temperature: float) -> None:
     logits = 20 * torch.randn(7, 9, generator=torch.Generator().manual_seed(seed))
     symbols = gumbel_softmax(logits.requires_grad_(), temperature, _uniform(7, 9, seed=seed))
-    gate = bernoulli_gate(logits.sigmoid(), temperature, _uniform(7, 9, seed=seed))
+    gate = bernoulli_gate(logits, temperature, _uniform(7, 9, seed=seed), soft=False)
     for values in (symbols, gate):
         assert set(values.flatten().tolist()) <= {0.0, 1.0}
 
@@ -99,34 +99,37 @@ def test_values_are_zero_and_one_to_the_bit(seed: int, temperature: float) -> No
 @pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("temperature", [0.3, 3.0])
 def test_gates_open_as_often_as_asked(probability: float, temperature: float) -> None:
-    gate = bernoulli_gate(torch.full((DRAWS,), probability), temperature, _uniform(DRAWS))
+    logits = torch.full((DRAWS,), probability).logit()
+    gate = bernoulli_gate(logits, temperature, _uniform(DRAWS), soft=False)
     low, high = binom.interval(0.998, DRAWS, probability)
     assert low <= float(gate.sum()) <= high
     assert set(gate.flatten().tolist()) == {0.0, 1.0}
 
 
 def test_gate_gradient_is_that_of_the_relaxed_sample() -> None:
-    probability = torch.tensor([0.1, 0.5, 0.97], requires_grad=True)
+    logits = torch.tensor([-2.2, 0.0, 3.5], requires_grad=True)
     uniform = torch.tensor([0.4, 0.6, 0.2])
-    logistic = torch.logit(uniform)
-    relaxed = ((torch.logit(probability) + logistic) / 0.7).sigmoid()
-    (wanted,) = torch.autograd.grad(relaxed.sum(), probability)
-    (grad,) = torch.autograd.grad(bernoulli_gate(probability, 0.7, uniform).sum(), probability)
+    relaxed = ((logits + torch.logit(uniform)) / 0.7).sigmoid()
+    (wanted,) = torch.autograd.grad(relaxed.sum(), logits)
+    hard = bernoulli_gate(logits, 0.7, uniform, soft=False)
+    (grad,) = torch.autograd.grad(hard.sum(), logits)
     torch.testing.assert_close(grad, wanted)
     assert grad.min() > 0
+    torch.testing.assert_close(bernoulli_gate(logits, 0.7, uniform, soft=True), relaxed)
 
 
 def test_decided_gates_open_from_one_half() -> None:
-    probability = torch.tensor([0.0, 0.49, 0.5, 0.51, 1.0])
-    assert bernoulli_gate(probability, 1.0, None).tolist() == [0, 0, 1, 1, 1]
+    logits = torch.tensor([-9.0, -0.01, 0.0, 0.01, 9.0])
+    assert bernoulli_gate(logits, 1.0, None, soft=False).tolist() == [0, 0, 1, 1, 1]
 
 
 def test_extreme_draws_and_probabilities_stay_finite() -> None:
     edges = torch.tensor([0.0, 1 - 2**-24])
     logits = torch.zeros(2, requires_grad=True)
-    probability = torch.tensor([0.0, 1.0], requires_grad=True)
-    outputs = gumbel_softmax(logits, 1.0, edges), bernoulli_gate(probability, 1.0, edges.flip(0))
-    grads = torch.autograd.grad(outputs[0][0] + outputs[1][0], (logits, probability))
+    gate_logits = torch.tensor([-1e4, 1e4], requires_grad=True)
+    gate = bernoulli_gate(gate_logits, 1.0, edges.flip(0), soft=False)
+    outputs = gumbel_softmax(logits, 1.0, edges), gate
+    grads = torch.autograd.grad(outputs[0][0] + outputs[1][0], (logits, gate_logits))
     assert all(bool(t.isfinite().all()) for t in (*outputs, *grads))
 
 
@@ -135,7 +138,7 @@ def test_temperature_falls_from_start_to_end_and_stays(kind: str) -> None:
     schedule = SymbolTemperature.model_validate(
         {"start": 5.0, "end": 1.0, "anneal_fraction": 0.5, "schedule": kind}
     )
-    curve = [symbol_temperature(schedule, i / 100) for i in range(101)]
+    curve = [symbol_temperature(schedule, i / 100, 100) for i in range(101)]
     assert curve[0] == 5.0
     assert curve[25] == pytest.approx(3.0)  # half way, both are half way down
     assert curve[50:] == [1.0] * 51
@@ -145,9 +148,17 @@ def test_temperature_falls_from_start_to_end_and_stays(kind: str) -> None:
 def test_cosine_starts_flat_and_linear_does_not() -> None:
     cosine = SymbolTemperature(start=5.0, end=1.0, anneal_fraction=1.0, schedule="cosine")
     linear = SymbolTemperature(start=5.0, end=1.0, anneal_fraction=1.0, schedule="linear")
-    assert symbol_temperature(cosine, 1 / 3) == pytest.approx(4.0)  # 1 + 4 (1 + cos 60) / 2
-    assert symbol_temperature(linear, 1 / 3) == pytest.approx(5 - 4 / 3)
+    assert symbol_temperature(cosine, 1 / 3, 100) == pytest.approx(4.0)  # 1 + 4 (1 + cos 60) / 2
+    assert symbol_temperature(linear, 1 / 3, 100) == pytest.approx(5 - 4 / 3)
 
 
 def test_without_annealing_the_temperature_is_the_end_from_the_start() -> None:
-    assert symbol_temperature(SymbolTemperature(start=5.0, end=2.0, anneal_fraction=0.0), 0) == 2.0
+    assert (
+        symbol_temperature(SymbolTemperature(start=5.0, end=2.0, anneal_fraction=0.0), 0, 9) == 2.0
+    )
+
+
+def test_a_temperature_by_epoch_stands_still_within_each() -> None:
+    by_epoch = SymbolTemperature(start=5.0, end=1.0, schedule="linear", update="epoch")
+    curve = [symbol_temperature(by_epoch, step / 40, 4) for step in range(40)]
+    assert curve == [5.0] * 10 + [3.0] * 10 + [1.0] * 20

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_platform.config.experiment import AdamW
-from pg_platform.training.schedules import learning_rate
+from pg_platform.training.schedules import learning_rate, weight_decay
 
 
 def curve(optimizer: AdamW, steps: int, batch_size: int = 256) -> list[float]:
@@ -36,3 +36,11 @@ def test_scales_with_the_batch_only_where_a_reference_is_given() -> None:
     fixed = AdamW(lr=1e-3, lr_batch_size=None, warmup_fraction=0.0)
     assert learning_rate(scaled, 512, 0, 10) == pytest.approx(2e-3)
     assert learning_rate(fixed, 512, 0, 10) == pytest.approx(1e-3)
+
+
+def test_the_weight_decay_stays_unless_an_end_is_given() -> None:
+    assert weight_decay(AdamW(weight_decay=0.1), 7, 10) == 0.1
+    rising = AdamW(weight_decay=0.04, weight_decay_end=0.4)
+    assert weight_decay(rising, 0, 100) == pytest.approx(0.04)
+    assert weight_decay(rising, 50, 100) == pytest.approx(0.22)
+    assert weight_decay(rising, 99, 100) == pytest.approx(0.4, abs=1e-3)

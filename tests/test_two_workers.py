@@ -25,7 +25,8 @@ SETTINGS = {
     "data": {"image_size": 32},
     "speaker": {"symbols_per_patch": 2},
     # Gradients grow with the scale; here their norm is about 1.
-    "listener": {"text": {"depth": 2}, "logit_scale_start": 1.0},
+    "listener": {"text": {"depth": 2}},
+    "contrast": {"temperature": 1.0},
 }
 EXPERIMENT = Experiment.model_validate(merged(SMALL, SETTINGS))
 

@@ -17,7 +17,7 @@ from pg_platform.config.document import Section, Wrong
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Location = Annotated[str, Field(min_length=1)]
-SplitFraction = Annotated[float, Field(gt=0, lt=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Digits(Section):
@@ -25,7 +25,7 @@ class Digits(Section):
 
     kind: Literal["digits"] = "digits"
     image_size: PositiveInt = 28
-    val_fraction: SplitFraction = 0.3
+    val_fraction: OpenFraction = 0.3
 
 
 class Shapes(Section):
@@ -33,14 +33,14 @@ class Shapes(Section):
 
     kind: Literal["shapes"]
     image_size: PositiveInt = 32
-    val_fraction: SplitFraction = 0.2
+    val_fraction: OpenFraction = 0.2
     count: PositiveInt = 5000
     seed: NonNegativeInt = 0
 
 
 class _OnDisk(Section):
     path: Location
-    val_fraction: SplitFraction = 0.05
+    val_fraction: OpenFraction = 0.05
 
 
 class Cifar10(_OnDisk):
@@ -141,37 +141,10 @@ class SymbolTemperature(Section):
     end: PositiveFloat = 1.0
     anneal_fraction: Fraction = 0.5
     schedule: Literal["cosine", "linear"] = "cosine"
+    update: Literal["step", "epoch"] = "step"
 
 
-class PatchRank(Section):
-    """ResNet-9 importances, soft-ranked per image, and the Bernoulli gate on them (eq. 7-8)."""
-
-    width: PositiveInt = 64
-    soft_rank_strength: PositiveFloat = 1.0
-    gate_temperature: PositiveFloat = 1.0
-    gate_clamp: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
-
-
-class Speaker(Section):
-    """Names each patch with symbols and ranks the patches (sec. 3.2).
-
-    `initial_logit_std` is the standard deviation of PatchSymbol's first logits for white noise;
-    between natural patches it is about a third. Null leaves PyTorch's initialisation (0.15), where
-    Gumbel noise of deviation 1.28 hides the image at first and short runs collapse.
-    """
-
-    patch_size: PositiveInt = 7
-    vocab_size: Annotated[int, Field(ge=2, le=65536)] = 128
-    symbols_per_patch: Annotated[int, Field(ge=1, le=64)] = 1
-    hidden: PositiveInt = 768
-    initial_logit_std: PositiveFloat | None = 8.0
-    temperature: SymbolTemperature = SymbolTemperature()
-    rank: PatchRank = PatchRank()
-
-
-class Text(Section):
-    """The transformer that reads a message (sec. 3.3)."""
-
+class _Transformer(Section):
     width: PositiveInt = 192
     depth: PositiveInt = 12
     heads: PositiveInt = 3
@@ -184,27 +157,229 @@ class Text(Section):
         return self
 
 
-class Vision(Section):
-    """ResNet-18 with `width` channels in its first stage (sec. 3.4: 64)."""
+class MlpSymbols(Section):
+    """A two-layer MLP on the pixels of one patch, which sees no other (sec. 3.4).
 
+    `initial_logit_std` is the standard deviation of PatchSymbol's first logits for white noise,
+    and about as much between digits. Null leaves PyTorch's initialisation (0.2), where Gumbel
+    noise of deviation 1.28 hides the image at first and short runs collapse.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: PositiveInt = 768
+    initial_logit_std: PositiveFloat | None = 8.0
+
+
+class AffineSymbols(Section):
+    """One affine map from the pixels of a patch to its logits."""
+
+    kind: Literal["affine"]
+    initial_logit_std: PositiveFloat | None = 8.0
+
+
+class VitSymbols(_Transformer):
+    """A vision transformer over the whole image, then a two-layer MLP on each of its tokens."""
+
+    kind: Literal["vit"]
+    hidden: PositiveInt = 768
+    initial_logit_std: PositiveFloat | None = 8.0
+
+
+Symbols = Annotated[MlpSymbols | AffineSymbols | VitSymbols, Field(discriminator="kind")]
+
+
+class ResNet9Rank(Section):
+    """PatchRank as a ResNet-9 with `width` channels in its first stage (sec. 3.4: 64)."""
+
+    kind: Literal["resnet9"] = "resnet9"
     width: PositiveInt = 64
 
 
+class MobileNetRank(Section):
+    """PatchRank as torchvision's MobileNet-V3-small; its map is the image's side over 32."""
+
+    kind: Literal["mobilenet_v3_small"]
+
+
+class VitRank(_Transformer):
+    """PatchRank as a vision transformer over the patches."""
+
+    kind: Literal["vit"]
+
+
+Rank = Annotated[ResNet9Rank | MobileNetRank | VitRank, Field(discriminator="kind")]
+
+
+class SoftRank(Section):
+    """Differentiable ranks of eq. 7: large strengths flatten them (Blondel et al. 2020, L2).
+
+    `normalize` gives the importances of an image mean 0 and the spread of the ranks 1..K first,
+    so that a strength means the same for every network and every K.
+    """
+
+    strength: PositiveFloat = 1.0
+    normalize: bool = True
+    implementation: Literal["auto", "minimax", "isotonic", "fast_soft_sort"] = "auto"
+
+
+class BernoulliGate(Section):
+    """Each patch is sent by chance, the more probably the higher its rank r of K (eq. 8).
+
+    `law` odds: with probability r/K, held between `clamp` and 1 - `clamp`. `law` difference, as
+    the authors' code has it: with probability sigmoid(2r/K - 1). A `soft` sample is a number
+    between 0 and 1 and no decision: such a message is not discrete.
+    """
+
+    kind: Literal["bernoulli"] = "bernoulli"
+    sample: Literal["hard", "soft"] = "hard"
+    law: Literal["odds", "difference"] = "odds"
+    temperature: PositiveFloat = 1.0
+    clamp: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
+
+
+class TopGate(Section):
+    """The `share` of the patches with the highest ranks is sent, always as many."""
+
+    kind: Literal["top_k"]
+    share: OpenFraction = 0.5
+    temperature: PositiveFloat = 0.1
+
+
+class AllGate(Section):
+    """Every patch is sent; nothing is ranked."""
+
+    kind: Literal["all"]
+
+
+class RandomGate(Section):
+    """A `share` of the patches, chosen by chance, is sent; nothing is ranked."""
+
+    kind: Literal["random_k"]
+    share: OpenFraction = 0.5
+
+
+class AdaptiveGate(Section):
+    """A Bernoulli gate whose length can vary with the image, `share` of all patches on average.
+
+    Importances are normalised over the batch and not in each image, so an image may have many
+    important patches. Ranks have the mean (K+1)/2 whatever the image shows; these do not.
+    """
+
+    kind: Literal["adaptive"]
+    share: OpenFraction = 0.5
+    temperature: PositiveFloat = 1.0
+
+
+Gate = Annotated[
+    BernoulliGate | TopGate | AllGate | RandomGate | AdaptiveGate, Field(discriminator="kind")
+]
+
+
+class Speaker(Section):
+    """Names each patch with symbols and ranks the patches (sec. 3.2).
+
+    `rank` is the network behind the gates that rank; gates `all` and `random_k` build none.
+    """
+
+    patch_size: PositiveInt = 7
+    vocab_size: Annotated[int, Field(ge=2, le=65536)] = 128
+    symbols_per_patch: Annotated[int, Field(ge=1, le=64)] = 1
+    symbol: Symbols = MlpSymbols()
+    temperature: SymbolTemperature = SymbolTemperature()
+    rank: Rank = ResNet9Rank()
+    soft_rank: SoftRank = SoftRank()
+    gate: Gate = BernoulliGate()
+
+
+class Text(_Transformer):
+    """The transformer that reads a message (sec. 3.3).
+
+    `unsent` masked: patches that were not sent have no part in it. `unsent` scaled, as the
+    authors' code has it: all slots stay and the symbols in them are multiplied by their gates.
+    """
+
+    norm: Literal["pre", "post"] = "pre"
+    activation: Literal["gelu", "relu"] = "gelu"
+    unsent: Literal["masked", "scaled"] = "masked"
+
+
+class _ResNetVision(Section):
+    width: PositiveInt = 64
+    zero_init_residual: bool = False
+
+
+class ResNet18Vision(_ResNetVision):
+    """ResNet-18 with `width` channels in its first stage (sec. 3.4: 64)."""
+
+    kind: Literal["resnet18"] = "resnet18"
+
+
+class ResNet50Vision(_ResNetVision):
+    """ResNet-50; its features are 32 times `width` wide."""
+
+    kind: Literal["resnet50"]
+
+
+class VitVision(_Transformer):
+    """A vision transformer over patches of the speaker's size (sec. 3.3: ViT-tiny).
+
+    ViT-small is {width: 384, heads: 6}.
+    """
+
+    kind: Literal["vit"]
+
+
+Vision = Annotated[ResNet18Vision | ResNet50Vision | VitVision, Field(discriminator="kind")]
+
+
 class Head(Section):
-    """The MLP from features to the space in which messages and images meet."""
+    """The MLP from features to the space in which messages and images meet.
+
+    With `wide`, a weight-normed linear layer to so many outputs follows the L2-normalised `out`,
+    and its weights rest for `wide_frozen_epochs` (Caron et al. 2021; the authors' code: 65,536
+    and 1).
+    """
 
     hidden: PositiveInt = 2048
     out: PositiveInt = 256
+    wide: PositiveInt | None = None
+    wide_frozen_epochs: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> Self:
+        if self.wide is None and self.wide_frozen_epochs:
+            message = f"wants head.wide, whose weights rest, got {self.wide_frozen_epochs}"
+            raise Wrong("wide_frozen_epochs", message, "wide")
+        return self
 
 
 class Listener(Section):
     """Matches messages to images by cosine similarity (sec. 3.3)."""
 
     text: Text = Text()
-    vision: Vision = Vision()
+    vision: Vision = ResNet18Vision()
     head: Head = Head()
-    logit_scale_start: PositiveFloat = 1 / 0.07
-    logit_scale_max: PositiveFloat = 100.0
+
+
+class Contrast(Section):
+    """The contrastive loss of eq. 1-3 over the global batch.
+
+    `temperature` is tau, learned or constant, never below `min_temperature`. `gather` detached,
+    as the authors' code has it: other workers' embeddings carry no gradient.
+    """
+
+    temperature: PositiveFloat = 0.07
+    learned: bool = True
+    min_temperature: PositiveFloat | None = 0.01
+    gather: Literal["whole", "detached"] = "whole"
+    reduction: Literal["mean", "sum"] = "mean"
+
+    @model_validator(mode="after")
+    def _above_the_least(self) -> Self:
+        if self.min_temperature is not None and self.temperature < self.min_temperature:
+            message = f"wants at least min_temperature {self.min_temperature:g}"
+            raise Wrong("temperature", f"{message}, got {self.temperature:g}", "min_temperature")
+        return self
 
 
 class _Optimizer(Section):
@@ -213,10 +388,16 @@ class _Optimizer(Section):
     min_lr: NonNegativeFloat = 0.0
     warmup_fraction: Fraction = 0.1
     clip_norm: PositiveFloat | None = None
+    weight_decay_end: NonNegativeFloat | None = None
+    decayed: Literal["matrices", "all_but_vectors"] = "matrices"
 
 
 class AdamW(_Optimizer):
-    """AdamW; `lr` is meant for `lr_batch_size` images and scales linearly with the batch."""
+    """AdamW; `lr` is meant for `lr_batch_size` images and scales linearly with the batch.
+
+    The decay moves along a cosine to `weight_decay_end` where that is given. `decayed` matrices:
+    no vectors, scalars and embeddings; all_but_vectors: every tensor that has not one dimension.
+    """
 
     kind: Literal["adamw"] = "adamw"
     weight_decay: NonNegativeFloat = 0.05
@@ -255,16 +436,22 @@ class Checkpoints(Section):
 
 
 class Experiment(Section):
-    """One run of the game."""
+    """One run of the game.
+
+    `worker_noise` own: each image has its own draws, whatever worker it falls to. `worker_noise`
+    same, as the authors' code has it: every worker draws the same numbers for its share.
+    """
 
     seed: NonNegativeInt = 0
     epochs: PositiveInt = 100
     batch_size: Annotated[int, Field(ge=2)] = 512
     precision: Literal["auto", "bf16", "float32"] = "auto"
+    worker_noise: Literal["own", "same"] = "own"
     data: Data = Digits()
     views: Views = Views()
     speaker: Speaker = Speaker()
     listener: Listener = Listener()
+    contrast: Contrast = Contrast()
     optimizer: Optimizer = AdamW()
     validation: Validation = Validation()
     resources: Resources = Resources()
@@ -293,9 +480,19 @@ class Experiment(Section):
         """K of the paper: patches of an image."""
         return (self.data.image_size // self.speaker.patch_size) ** 2
 
+    @property
+    def discrete(self) -> bool:
+        """Whether every message is one-hot symbols times 0/1 gates (eq. 9)."""
+        return not (
+            isinstance(self.speaker.gate, BernoulliGate) and self.speaker.gate.sample == "soft"
+        )
+
     def deciding(self) -> dict[str, Any]:
-        """All that decides the result: not where the run lives, nor where its data lie."""
-        return self.model_dump(
+        """All that decides the result: not where the run lives, nor where its data lie.
+
+        With the authors' gather or noise the number of workers decides too.
+        """
+        deciding = self.model_dump(
             mode="json",
             exclude={
                 "resources": True,
@@ -303,3 +500,6 @@ class Experiment(Section):
                 "data": {"path", "val_path", "loader_processes"},
             },
         )
+        if self.contrast.gather == "detached" or self.worker_noise == "same":
+            deciding["workers"] = self.resources.workers
+        return deciding

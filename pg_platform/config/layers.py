@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pg_platform.config.places import RECIPES
+from pg_platform.config.places import RECIPES, recipe_names
 from pg_platform.config.problems import Place, Problem, one_of
 from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, shown
 from pg_platform.config.yaml_text import compose, read
@@ -124,7 +124,7 @@ def _recipe(root: Branch, problems: list[Problem]) -> Branch:
     none = Branch(root.place, {}, {})
     if "recipe" not in root.values:
         return none
-    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    names = recipe_names()
     match root.values["recipe"]:
         case Leaf(value=str(name)) if name in names:
             return read(RECIPES / f"{name}.yaml", problems)

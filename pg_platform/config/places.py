@@ -11,6 +11,11 @@ _CHECKOUT = _PACKAGE.parent
 RECIPES = _PACKAGE / "config" / "recipes"
 
 
+def recipe_names() -> list[str]:
+    """The recipes: the files of config/recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
 def sweeps() -> Path:
     """The folder of sweep files: inside an installed package, else in the checkout."""
     installed = _PACKAGE / "sweeps"

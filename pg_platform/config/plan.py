@@ -12,7 +12,7 @@ from pg_platform.config.experiment import Data, Experiment
 from pg_platform.config.problems import ConfigError
 from pg_platform.config.sweep import Sweep
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised with every change of the code that changes a trial's result. Finished trials of another
 version are not taken for results of this one."""
 

@@ -8,38 +8,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pg_platform.game.collectives import gather, rank
+from pg_platform.config.experiment import Contrast
+from pg_platform.game.collectives import gather, gather_detached, rank
 
 
 class ContrastiveLoss(nn.Module):
-    """Symmetric InfoNCE over the global batch (eq. 1-3), as a mean and with a learned scale.
+    """Symmetric InfoNCE over the global batch (eq. 1-3).
 
-    The scale, 1/tau of eq. 1-2, starts at `start` and is held at or below `most`.
+    The scale is 1/tau of eq. 1-2: learned, and held where tau is `min_temperature` or more, or
+    constant.
     """
 
-    def __init__(self, start: float, most: float) -> None:
+    def __init__(self, contrast: Contrast) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(start)))
-        self.most = most
+        start = torch.tensor(-math.log(contrast.temperature))
+        if contrast.learned:
+            self.log_scale = nn.Parameter(start)
+        else:
+            self.register_buffer("log_scale", start)
+        self.settings = contrast
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and the share of messages that find their image among the global batch.
 
-        `text` and `image` (rows, width) are this worker's, L2-normalised; row i of both belongs
-        together. The mean of the loss over the workers is the loss of the global batch.
+        `text` and `image` (rows, width) are this worker's, their products cosines; row i of both
+        belongs together. The mean of the loss over the workers is the loss of the global batch.
         """
         with torch.autocast(text.device.type, enabled=False):
             text, image = text.float(), image.float()
             scale = self._scale()
-            to_images = scale * text @ gather(image).T  # (rows, global batch)
-            to_messages = scale * image @ gather(text).T
+            to_images = scale * text @ self._gathered(image).T  # (rows, global batch)
+            to_messages = scale * image @ self._gathered(text).T
             own = rank() * len(text) + torch.arange(len(text), device=text.device)
             loss = (F.cross_entropy(to_images, own) + F.cross_entropy(to_messages, own)) / 2
+            if self.settings.reduction == "sum":
+                loss = loss * to_images.shape[1]
         return loss, (to_images.detach().argmax(dim=1) == own).float().mean()
+
+    def _gathered(self, local: Tensor) -> Tensor:
+        match self.settings.gather:
+            case "whole":
+                return gather(local)
+            case "detached":
+                return gather_detached(local)
 
     def _scale(self) -> Tensor:
         # Held in place, as CLIP does: a clamp in the graph has no gradient beyond its bound,
         # and the scale could never come down again.
-        with torch.no_grad():
-            self.log_scale.clamp_(max=math.log(self.most))
+        if self.settings.min_temperature is not None:
+            with torch.no_grad():
+                self.log_scale.clamp_(max=-math.log(self.settings.min_temperature))
         return self.log_scale.exp()

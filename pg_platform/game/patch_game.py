@@ -19,8 +19,9 @@ class Played:
     """A round with decided messages: row i of everything belongs to image i.
 
     `text` and `image` (batch, out) are L2-normalised, `ids` (batch, patches, symbols per patch)
-    int64 covers unsent patches too, `gate` (batch, patches) bool says which were sent,
-    `importance` (batch, patches) has mean 0 and variance 1 in each image.
+    int64 covers unsent patches too, `gate` (batch, patches) bool says which were sent (of a soft
+    gate: those with 1/2 or more), `importance` (batch, patches) has mean 0 and variance 1 in each
+    image.
     """
 
     text: Tensor
@@ -35,13 +36,11 @@ class PatchGame(nn.Module):
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__()
-        self.schedule = experiment.speaker.temperature
+        self.experiment = experiment
         self.speaker = PatchSpeaker(experiment)
         self.listener = PatchListener(experiment)
-        self.loss = ContrastiveLoss(
-            experiment.listener.logit_scale_start, experiment.listener.logit_scale_max
-        )
-        self.messages_are_discrete = False
+        self.loss = ContrastiveLoss(experiment.contrast)
+        self.messages_to_check = experiment.discrete
 
     def forward(
         self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
@@ -59,11 +58,12 @@ class PatchGame(nn.Module):
         self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Embeddings of sampled messages and of images, (rows, out) each, and what was said."""
-        temperature = symbol_temperature(self.schedule, progress)
+        schedule, epochs = self.experiment.speaker.temperature, self.experiment.epochs
+        temperature = symbol_temperature(schedule, progress, epochs)
         message, _ = self.speaker(views[0], temperature, noise)
-        if not self.messages_are_discrete:  # once: it waits for the device
+        if self.messages_to_check:  # once: it waits for the device
             message.assert_discrete()
-            self.messages_are_discrete = True
+            self.messages_to_check = False
         said = {
             "message_length": message.lengths().mean(),
             "symbol_temperature": torch.tensor(temperature),
@@ -78,16 +78,18 @@ class PatchGame(nn.Module):
         """
         if self.training:
             raise ValueError("play() wants eval mode; call eval() on the method first")
-        message, importance = self.speaker(views[0], self.schedule.end, None)
-        message.assert_discrete()
+        end = self.experiment.speaker.temperature.end
+        message, importance = self.speaker(views[0], end, None)
+        if self.experiment.discrete:
+            message.assert_discrete()
         return Played(
             text=self.listener.read(message),
             image=self.listener.look(views[1]),
             ids=message.ids(),
-            gate=message.gate.bool(),
+            gate=message.gate >= 0.5,
             importance=importance,
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled vision features (batch, 8 * vision width) of images (batch, 3, side, side)."""
+        """Vision features (batch, width) of images (batch, 3, side, side)."""
         return self.listener.features(images)

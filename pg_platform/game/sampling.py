@@ -35,8 +35,13 @@ class Noise:
         return drawn[self.rows]
 
 
-def symbol_temperature(schedule: SymbolTemperature, progress: float) -> float:
-    """tau_s at `progress`, the share of all steps that is done: `start` to `end`, then constant."""
+def symbol_temperature(schedule: SymbolTemperature, progress: float, epochs: int) -> float:
+    """tau_s at `progress`, the share of all steps that is done: `start` to `end`, then constant.
+
+    It moves with each step, or once in each of the `epochs`.
+    """
+    if schedule.update == "epoch":
+        progress = math.floor(progress * epochs + 1e-9) / epochs
     if progress >= schedule.anneal_fraction:
         return schedule.end
     done = progress / schedule.anneal_fraction
@@ -59,22 +64,26 @@ def gumbel_softmax(logits: Tensor, temperature: float, uniform: Tensor | None) -
         scores = scores - torch.log(-torch.log(_positive(uniform)))
     soft = F.softmax(scores / temperature, dim=-1)
     hard = F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(soft.dtype)
-    return _straight_through(hard, soft)
+    return straight_through(hard, soft)
 
 
-def bernoulli_gate(probability: Tensor, temperature: float, uniform: Tensor | None) -> Tensor:
-    """0/1 gates that are 1 with `probability`, float32: the two-class case of eq. 5 (eq. 8).
+def bernoulli_gate(
+    logits: Tensor, temperature: float, uniform: Tensor | None, *, soft: bool
+) -> Tensor:
+    """0/1 gates that are 1 with probability sigmoid(logits), float32: two classes of eq. 5 (eq. 8).
 
-    With `uniform` draws of the same shape each gate is a sample; without it is 1 where
-    `probability` >= 1/2. The gradient is that of the sigmoid at `temperature`.
+    With `uniform` draws of the same shape each gate is a sample; without it is 1 where its
+    probability is 1/2 or more. The gradient is that of the sigmoid at `temperature`; `soft` gates
+    are that sigmoid, numbers between 0 and 1.
     """
-    scores = torch.logit(probability.float(), eps=torch.finfo(torch.float32).eps)
+    scores = logits.float()
     if uniform is not None:
         scores = scores + torch.log(_positive(uniform)) - torch.log1p(-uniform)
-    return _straight_through((scores >= 0).float(), torch.sigmoid(scores / temperature))
+    relaxed = torch.sigmoid(scores / temperature)
+    return relaxed if soft else straight_through((scores >= 0).float(), relaxed)
 
 
-def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """The value of `hard`, to the bit, with the gradient of `soft` (Bengio et al. 2013)."""
     return hard + (soft - soft.detach())
 

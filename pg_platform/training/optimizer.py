@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Literal, assert_never
 
 import torch
 from torch import nn
@@ -11,9 +11,9 @@ from pg_platform.config.experiment import AdamW, Experiment, Sgd
 
 
 def build_optimizer(method: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
-    """Fused AdamW or SGD; vectors, scalars and embeddings do not decay (game.md, row 15)."""
+    """Fused AdamW or SGD; the first of its two groups decays, the second does not."""
     chosen = experiment.optimizer
-    free = _free_of_decay(method)
+    free = _free_of_decay(method, chosen.decayed)
     groups = [
         {
             "params": [p for name, p in method.named_parameters() if name not in free],
@@ -33,10 +33,11 @@ def build_optimizer(method: nn.Module, experiment: Experiment) -> torch.optim.Op
             assert_never(chosen)
 
 
-def _free_of_decay(method: nn.Module) -> set[str]:
-    """Names of vectors, scalars and all parameters of modules or names called embeddings."""
-    return {
-        name
-        for name, parameter in method.named_parameters()
-        if parameter.ndim < 2 or "embedding" in name
-    }
+def _free_of_decay(method: nn.Module, decayed: Literal["matrices", "all_but_vectors"]) -> set[str]:
+    """Names of the parameters that do not decay."""
+    parameters = method.named_parameters()
+    match decayed:
+        case "matrices":
+            return {name for name, p in parameters if p.ndim < 2 or "embedding" in name}
+        case "all_but_vectors":
+            return {name for name, p in parameters if p.ndim == 1}

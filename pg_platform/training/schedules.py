@@ -1,4 +1,4 @@
-"""How the learning rate moves with the step."""
+"""How the learning rate and the weight decay move with the step."""
 
 from __future__ import annotations
 
@@ -20,4 +20,15 @@ def learning_rate(optimizer: AdamW | Sgd, batch_size: int, step: int, steps: int
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return optimizer.min_lr + (peak - optimizer.min_lr) * (1 + math.cos(math.pi * done)) / 2
+    return _cosine(peak, optimizer.min_lr, done)
+
+
+def weight_decay(optimizer: AdamW | Sgd, step: int, steps: int) -> float:
+    """`weight_decay`, or a cosine from there to `weight_decay_end` over all steps."""
+    if optimizer.weight_decay_end is None:
+        return optimizer.weight_decay
+    return _cosine(optimizer.weight_decay, optimizer.weight_decay_end, step / steps)
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,80 @@
+"""PatchRank: how important each patch of an image is (eq. 7)."""
+
+from __future__ import annotations
+
+import math
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import mobilenet_v3_small
+
+from pg_platform.config.experiment import Experiment, MobileNetRank, ResNet9Rank, SoftRank, VitRank
+from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, BatchNorm2d, ResNet
+from pg_platform.game.soft_rank import soft_rank
+from pg_platform.game.transformer import PatchTransformer
+
+
+class PatchRank(nn.Module):
+    """A network that looks at the whole image and gives each patch a score."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__()
+        self.grid = experiment.data.image_size // experiment.speaker.patch_size
+        self.backbone, width = _backbone(experiment)
+        # No bias: only differences between patches decide.
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (batch, patches) float32 of images (batch, 3, side, side), row by row."""
+        features = self.backbone(images)  # (batch, width, h, w) or (batch, patches, width)
+        # bfloat16 has too few digits to rank some hundred patches.
+        with torch.autocast(images.device.type, enabled=False):
+            features = features.float()
+            if features.ndim == 4:
+                features = features.permute(0, 2, 3, 1)
+                scores = self.score(features).permute(0, 3, 1, 2)  # (batch, 1, h, w)
+                return F.adaptive_avg_pool2d(scores, self.grid).flatten(1)
+            scored: Tensor = self.score(features)
+            return scored.squeeze(2)
+
+
+def standardised(scores: Tensor) -> Tensor:
+    """Scores (batch, patches) with mean 0 and variance 1 in each image."""
+    variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
+    return (scores - mean) * (variance + 1e-6).rsqrt()
+
+
+def rank_shares(scores: Tensor, settings: SoftRank) -> Tensor:
+    """r/K of eq. 7, (batch, patches) in (0, 1]: soft ranks of scores, over their number."""
+    patches = scores.shape[1]
+    if settings.normalize:  # to the spread of the ranks 1..K
+        scores = standardised(scores) * (patches / math.sqrt(12))
+    return soft_rank(scores, settings.strength) / patches
+
+
+def _backbone(experiment: Experiment) -> tuple[nn.Module, int]:
+    """The network of an experiment's PatchRank, and how wide its features are."""
+    side = experiment.speaker.patch_size
+    match experiment.speaker.rank:
+        case ResNet9Rank(width=width):
+            # As many halvings as leave a map no coarser than the grid of patches.
+            halvings = min(MOST_HALVINGS, side.bit_length() - 1)
+            resnet = ResNet(RESNET9, width, halvings, BasicBlock)
+            return resnet, resnet.out_channels
+        case MobileNetRank():
+            features = mobilenet_v3_small(weights=None, norm_layer=_mobile_norm).features
+            return features, 576
+        case VitRank(width=width, depth=depth, heads=heads):
+            vit = PatchTransformer(
+                experiment.patches, side, width, depth=depth, heads=heads, cls=False
+            )
+            return vit, width
+        case rank:
+            assert_never(rank)
+
+
+def _mobile_norm(channels: int) -> BatchNorm2d:
+    """MobileNet's normalisation (Howard et al. 2019), over the global batch."""
+    return BatchNorm2d(channels, eps=0.001, momentum=0.01)
