@@ -25,6 +25,13 @@ DATA: list[dict[str, Any]] = [
 NOT_DECIDING = ("resources.", "checkpoints.", "data.path", "data.val_path", "data.loader_processes")
 
 
+WORDS = (
+    *("bf16", "linear", "epoch", "same", "soft", "difference", "minimax"),
+    *("post", "relu", "scaled", "detached", "sum", "all_but_vectors"),
+)
+"""A second choice for each key that has some words to choose from."""
+
+
 def trials(folder: Path, text: str, *overrides: str) -> tuple[Trial, ...]:
     file = folder / "sweep.yaml"
     file.write_text(text)
@@ -48,7 +55,7 @@ def changed(experiment: Experiment, way: tuple[str, ...], value: Any) -> Experim
     """The experiment with another valid value at `way`."""
     numbers = [value * 2, value / 2, value + 1] if isinstance(value, int | float) else []
     pairs = [(value[0] / 2, value[1]), (value[0], value[1] * 2)] if isinstance(value, tuple) else []
-    words = ["bf16", "linear", "other", 1, 1.0]
+    words = [not value, *WORDS, "other", 1, 1.0]
     for candidate in (*numbers, *pairs, *words):
         try:
             other = Experiment.model_validate(put(experiment.model_dump(), way, candidate))
@@ -62,7 +69,13 @@ def changed(experiment: Experiment, way: tuple[str, ...], value: Any) -> Experim
 @pytest.mark.parametrize("data", DATA, ids=lambda data: str(data["kind"]))
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_each_leaf_decides_or_does_not(data: dict[str, Any], optimizer: str) -> None:
-    experiment = Experiment.model_validate({"data": data, "optimizer": {"kind": optimizer}})
+    experiment = Experiment.model_validate(
+        {
+            "data": data,
+            "optimizer": {"kind": optimizer},
+            "listener": {"head": {"wide": 16, "wide_frozen_epochs": 1}},
+        }
+    )
     first = trial_id(experiment, "pixels")
     for way, value in leaves(experiment.model_dump()):
         if way[-1] == "kind":

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from pg_platform.config.experiment import AdamW, Digits, Sgd
+from pg_platform.config.experiment import AdamW, Digits, Experiment, Sgd
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.places import sweeps
 from pg_platform.config.plan import plan
+from pg_platform.config.recipe import differences, load_recipe
 from pg_platform.config.sweep import Metric, Sweep, load_sweep
 
 FILES = sorted(sweeps().glob("*.yaml"))
@@ -185,3 +187,39 @@ def test_the_source_loads_as_the_same_sweep(tmp_path: Path, overrides: tuple[str
     sweep = load(tmp_path, text, *overrides)
     assert replace(load(tmp_path, sweep.source), source="") == replace(sweep, source="")
     assert all(override.split("=")[0] in sweep.source for override in overrides)
+
+
+def test_each_rung_of_a_ladder_keeps_the_changes_below_it(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: s
+        method: ladder
+        ladder:
+          - {optimizer.lr: 1e-3}
+          - {speaker.gate: {kind: all}, batch_size: 64}
+        """,
+    )
+    rates = [experiment.optimizer.lr for experiment in sweep.experiments]
+    assert rates == [Experiment().optimizer.lr, 1e-3, 1e-3]
+    assert [e.speaker.gate.kind for e in sweep.experiments] == ["bernoulli", "bernoulli", "all"]
+    assert [e.batch_size for e in sweep.experiments] == [512, 512, 64]
+    names = [trial.name for trial in plan(sweep, lambda data: data.kind)]
+    assert names == [
+        "rung=00 as it is seed=0",
+        "rung=01 optimizer.lr=1e-3 seed=0",
+        "rung=02 speaker.gate={kind: 'all'} batch_size=64 seed=0",
+    ]
+
+
+def test_the_bridge_leads_from_the_official_recipe_to_that_of_the_paper() -> None:
+    """One key at a time: a rung changes one value, or one section to another kind."""
+    sweep = load_sweep(sweeps() / "recipe_bridge.yaml", [])
+    shared = {"epochs", "data", "resources"}
+    for end, recipe in ((0, "official"), (-1, "paper")):
+        bridge = sweep.experiments[end].model_dump(exclude=shared)
+        assert bridge == load_recipe(recipe).model_dump(exclude=shared)
+    for below, above in pairwise(sweep.experiments):
+        changed = differences(below, above)
+        assert len({key.rpartition(".")[0] for key, _, _ in changed}) == 1, changed
+        assert len(changed) == 1 or any(key.endswith(".kind") for key, _, _ in changed), changed

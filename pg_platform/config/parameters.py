@@ -61,15 +61,22 @@ def parameters(root: Branch, base: Branch, problems: list[Problem]) -> Iterator[
             yield parameter
 
 
-def _reason(key: str, block: Branch, base: Branch) -> str | None:
-    """Why `key` cannot be varied, None where it can."""
+def unvaried(key: str) -> str | None:
+    """Why no sweep can vary `key`, None where one can."""
     for banned, reason in NOT_VARIED.items():
         if f"{key}.".startswith(f"{banned}."):
             return reason
     known = list(dict.fromkeys(dotted_keys(Experiment)))
-    if key not in known:
-        near = closest(key, [name for name in known if name not in NOT_VARIED])
-        return "no such key in an experiment" + (f"; did you mean '{near}'?" if near else "")
+    if key in known:
+        return None
+    near = closest(key, [name for name in known if name not in NOT_VARIED])
+    return "no such key in an experiment" + (f"; did you mean '{near}'?" if near else "")
+
+
+def _reason(key: str, block: Branch, base: Branch) -> str | None:
+    """Why `key` cannot be varied in `base`, None where it can."""
+    if (reason := unvaried(key)) is not None:
+        return reason
     for other in block.values:
         if key.startswith(f"{other}."):
             return f"lies inside {other}, which is a parameter too; keep one of them"

@@ -12,7 +12,10 @@ from pg_platform.config.places import RECIPES, recipe_names
 from pg_platform.config.problems import one_of
 
 Difference = tuple[str, str, str]
-"""A dotted key and its two values; a value is empty where a recipe has no such key."""
+"""A dotted key and its two values, in JSON."""
+
+ABSENT = "-"
+"""The value where a recipe has no such key."""
 
 
 def load_recipe(name: str) -> Experiment:
@@ -25,12 +28,8 @@ def load_recipe(name: str) -> Experiment:
 def differences(one: Experiment, other: Experiment) -> list[Difference]:
     """The keys whose values differ, in the order in which an experiment has its keys."""
     ours, theirs = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-    pairs = [(key, _value(ours, key), _value(theirs, key)) for key in {**ours, **theirs}]
+    pairs = [(key, ours.get(key, ABSENT), theirs.get(key, ABSENT)) for key in {**ours, **theirs}]
     return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def _value(leaves: Mapping[str, str], key: str) -> str:
-    return leaves[key] if key in leaves else ""
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

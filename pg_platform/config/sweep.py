@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 from pg_platform.config.document import ConfigError, Document, Section
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.findings import findings
-from pg_platform.config.grid import Grid
+from pg_platform.config.grid import Grid, Point
+from pg_platform.config.ladder import LADDER, RUNG, ladder_points
 from pg_platform.config.layers import graft, layered
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.parameters import parameters
@@ -69,9 +70,10 @@ class SweepFile(Section):
 
     name: Annotated[str, AfterValidator(_safe_name)]
     recipe: Any = "default"
-    method: Literal["grid"] = "grid"
+    method: Literal["grid", "ladder"] = "grid"
     metric: Metric
     parameters: dict[str, Values] = Field(default={})
+    ladder: Any = ()
     seeds: Annotated[
         tuple[NonNegativeInt, ...],
         BeforeValidator(_seeds),
@@ -118,8 +120,7 @@ def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
     problems: list[Problem] = []
     root = layered(path, overrides, problems, "experiment")
     base = _base(root, problems)
-    grid = Grid(root, base, list(parameters(root, base, problems)))
-    points = grid.points(problems)
+    varied, points = _points(root, base, problems)
     measured = _measured(base)
     known = metric_names(measured or Experiment())
     if measured is not None:
@@ -128,7 +129,7 @@ def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
     return Sweep(
         name=file.name,
         metric=file.metric,
-        parameters={parameter.key: parameter.values for parameter in grid.parameters},
+        parameters=varied,
         seeds=file.seeds,
         points=tuple(point.values for point in points),
         experiments=tuple(point.experiment for point in points),
@@ -142,6 +143,21 @@ def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
     root = layered(path, overrides, problems)
     file = Document(root, problems).parse(ExperimentFile)
     return Experiment(**{name: getattr(file, name) for name in Experiment.model_fields})
+
+
+def _points(
+    root: Branch, base: Branch, problems: list[Problem]
+) -> tuple[dict[str, tuple[Any, ...]], list[Point]]:
+    """What varies, with its values, and the points, by the method that the file names."""
+    match at(root, ("method",)):
+        case Leaf(value="ladder"):
+            points = ladder_points(root, base, problems)
+            return {RUNG: tuple(point.values[RUNG] for point in points)}, points
+    if LADDER in root.keys:
+        remedy = "has no place in a grid; write method: ladder"
+        problems.append(Problem(root.keys[LADDER], LADDER, remedy))
+    grid = Grid(root, base, list(parameters(root, base, problems)))
+    return {parameter.key: parameter.values for parameter in grid.parameters}, grid.points(problems)
 
 
 def _base(root: Branch, problems: list[Problem]) -> Branch:

@@ -84,7 +84,7 @@ class TrialRuns:
                 "pg.data": trial.data_hash,
                 "pg.checkpoints": str(self.folder(trial)),
             },
-            params=flat(trial.experiment.model_dump(mode="json")),
+            params=flat(trial.experiment.model_dump(mode="json")) | flat(trial.point),
         )
         return self.ids[trial.id]
 
