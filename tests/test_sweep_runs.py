@@ -57,6 +57,7 @@ def test_a_sweep_leaves_a_run_for_every_trial(swept: tuple[Path, Path, str]) -> 
     for name, stored in runs.items():
         assert stored.params["speaker.vocab_size"] == name[2]
         assert stored.tags["pg.stop_reason"] == "completed"
+        assert stored.tags["mlflow.source.name"] == f"pg-sweep {swept[0]}"
         assert {"pg.device", "pg.precision", "pg.data", "pg.version.torch"} <= stored.tags.keys()
         assert "val/top1_pool64" in stored.metrics
 

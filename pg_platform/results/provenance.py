@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,9 +15,23 @@ _HERE = Path(__file__).resolve()
 
 
 def provenance() -> dict[str, str]:
-    """Tags for a run: `pg.version.*`, and the git commit where the package is in a checkout."""
+    """Tags for a run: who started it how, `pg.version.*`, and the commit of a checkout."""
     versions = {f"pg.version.{package}": version(package) for package in _PACKAGES}
-    return {"pg.version.python": platform.python_version(), **versions, **git(_HERE)}
+    command = " ".join((Path(sys.argv[0]).name, *sys.argv[1:]))
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+        "pg.version.python": platform.python_version(),
+        **versions,
+        **git(_HERE),
+    }
+
+
+def _user() -> str:
+    """The login name, else the number that the system knows this user by."""
+    names = (os.environ[name] for name in ("LOGNAME", "USER") if name in os.environ)
+    return next(names, str(os.getuid()))
 
 
 def git(file: Path) -> dict[str, str]:
