@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from pg_platform.config.experiment import Experiment
+from pg_platform.config.recipe import load_recipe
+
 SMALL: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 64,
@@ -28,6 +31,31 @@ SMALL: dict[str, Any] = {
     "optimizer": {"lr": 4e-3},
     "validation": {"pool_size": 64},
 }
+
+
+SIZES = {
+    **{"width": 16, "depth": 1, "heads": 2, "hidden": 16, "out": 8, "wide": 64},
+    **{"patch_size": 8, "vocab_size": 8, "epochs": 2, "batch_size": 64, "pool_size": 64},
+}
+
+
+def small_recipe(name: str) -> Experiment:
+    """A recipe with all that it decides, on small pictures and with small networks, in float32."""
+    shrunk = _shrunk(load_recipe(name).model_dump())
+    return Experiment.model_validate(
+        {**shrunk, "data": SMALL["data"], "precision": "float32", "checkpoints": {"every_steps": 2}}
+    )
+
+
+def _shrunk(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _shrunk(value)
+        if isinstance(value, dict)
+        else SIZES[key]
+        if key in SIZES and value is not None
+        else value
+        for key, value in tree.items()
+    }
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.places import recipe_names
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
 from pg_platform.training.loop import train
 from pg_platform.training.place import Place, local_place
 from pg_platform.training.rows import Outcome, Row
-from tests.small import SMALL, environment, merged, write_experiment
+from tests.small import SMALL, environment, merged, small_recipe, write_experiment
 
 PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share")
 
@@ -53,9 +54,10 @@ def assert_equal_weights(one: Path, other: Path) -> None:
     assert different == []
 
 
-@pytest.fixture(scope="module")
-def experiment() -> Experiment:
-    return Experiment.model_validate(merged(SMALL, {"checkpoints": {"every_steps": 2}}))
+@pytest.fixture(scope="module", params=recipe_names())
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    """Every recipe, made small."""
+    return small_recipe(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from pg_platform.training.journal import Journal
 from pg_platform.training.optimizer import build_optimizer
 from pg_platform.training.place import Place, autocast_dtype
 from pg_platform.training.rows import Outcome, Row
-from pg_platform.training.schedules import learning_rate
+from pg_platform.training.schedules import learning_rate, weight_decay
 from pg_platform.training.validation import validate
 
 Report = Callable[[Sequence[Row]], None]
@@ -134,11 +134,7 @@ class Learner:
 
     def step(self, batch: Batch, progress: Progress) -> None:
         """One optimiser step; sums of its metrics stay on the device."""
-        lr = learning_rate(
-            self.experiment.optimizer, self.experiment.batch_size, progress.step, self.steps
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self._schedule(progress.step)
         with torch.autocast(
             self.place.device.type, self.dtype, enabled=self.dtype != torch.float32
         ):
@@ -184,12 +180,26 @@ class Learner:
         if self.place.rank == 0:
             checkpoint.save(folder, self.experiment, self.method, self.optimizer, progress)
 
+    def _schedule(self, step: int) -> float:
+        """Set learning rate and weight decay for a step; gives the rate."""
+        chosen = self.experiment.optimizer
+        lr = learning_rate(chosen, self.experiment.batch_size, step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        decaying, _ = self.optimizer.param_groups
+        decaying["weight_decay"] = weight_decay(chosen, step, self.steps)
+        return lr
+
     def _noise(self, step: int) -> Noise:
-        share = self.experiment.batch_size // self.place.world
-        rows = slice(self.place.rank * share, (self.place.rank + 1) * share)
-        seed = self.experiment.seed
-        torch.manual_seed(stream(seed, "torch", step, self.place.rank))
-        return Noise(seed, step, rows, self.experiment.batch_size, self.place.device)
+        seed, total, rank = self.experiment.seed, self.experiment.batch_size, self.place.rank
+        share = total // self.place.world
+        torch.manual_seed(stream(seed, "torch", step, rank))
+        match self.experiment.worker_noise:
+            case "own":
+                rows = slice(rank * share, (rank + 1) * share)
+            case "same":
+                rows, total = slice(0, share), share
+        return Noise(seed, step, rows, total, self.place.device)
 
     def _clip(self) -> Tensor:
         """The gradient norm before clipping to `clip_norm`."""
