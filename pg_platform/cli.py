@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from evals import evaluation_names
 from pg_platform.config.document import ConfigError
 from pg_platform.config.places import store_root, sweeps
 
@@ -142,7 +143,7 @@ def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
         _leave(failed, interrupted=bool(result.verdict.interrupted))
 
 
-@click.command()
+@click.command(epilog=f"Evaluations: {', '.join(evaluation_names())}.")
 @click.argument("name")
 @click.argument("target")
 @set_option
@@ -150,7 +151,7 @@ def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
 def evaluate(name: str, target: str, overrides: tuple[str, ...], gpu: bool) -> None:  # noqa: FBT001
     """Run the evaluation NAME on TARGET: a run id, a checkpoint's folder, or a sweep's name.
 
-    The results go back to the same MLflow runs. Give an unknown NAME to see all.
+    The results go back to the same MLflow runs.
     """
     with _exit_codes():
         from pg_platform.evaluation import evaluate_target

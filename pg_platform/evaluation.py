@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-import evals
+from evals import evaluation_names
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
 from pg_platform.results.tracking import Store
@@ -25,11 +24,6 @@ class Evaluation(Protocol):
     Options: type[Section]
 
     def evaluate(self, trained: Trained, options: Section) -> Mapping[str, float]: ...
-
-
-def evaluation_names() -> list[str]:
-    """The evaluations: the files of the folder evals."""
-    return sorted(module.name for module in pkgutil.iter_modules(evals.__path__))
 
 
 def load_evaluation(name: str) -> Evaluation:

@@ -11,10 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evals import evaluation_names
 from evals.knn import Options, knn_votes
 from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment
-from pg_platform.evaluation import evaluation_names, load_evaluation
+from pg_platform.evaluation import load_evaluation
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 from pg_platform.training.checkpoint import CheckpointError
