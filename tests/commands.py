@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,16 @@ BIN = Path(sys.executable).parent
 PATIENCE = 280
 
 
-def run(arguments: Sequence[str], home: Path) -> subprocess.CompletedProcess[str]:
+def in_header(file: Path) -> list[list[str]]:
+    """The commands in the comments that a sweep file opens with, each as its arguments."""
+    lines = [line.removeprefix("#") for line in file.read_text().splitlines() if line[:1] == "#"]
+    text = "\n".join(line.strip() for line in lines).replace("\\\n", " ")
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("pg-sweep ")]
+
+
+def run(
+    arguments: Sequence[str], home: Path, patience: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     """A command to its end, in the store `home`."""
     return subprocess.run(
         [str(BIN / arguments[0]), *arguments[1:]],
@@ -21,7 +31,7 @@ def run(arguments: Sequence[str], home: Path) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=patience,
     )
 
 

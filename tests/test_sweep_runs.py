@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import os
 import signal
@@ -13,11 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pg_platform.config.places import sweeps
+from pg_platform.config.sweep import load_sweep
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
-from tests.commands import run, start
+from tests.commands import in_header, run, start
 from tests.small import write_experiment, write_sweep
 
 
@@ -163,6 +166,19 @@ def test_a_train_worker_killed_is_replaced_and_the_run_ends_as_if_it_was_not(
     newest = [checkpoint.latest(path.parent) for path in (ours, theirs)]
     first, second = (checkpoint.load_weights(path) for path in newest if path)
     assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("file", sorted(sweeps().glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_sweep_that_ships_runs_in_its_small_form(file: Path, tmp_path: Path) -> None:
+    """The last command of its header, for one epoch."""
+    command = [*in_header(file)[-1], "--set", "experiment.epochs=1", "--set", "seeds=1"]
+    done = run(command, tmp_path, patience=800)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(table(tmp_path).splitlines()))
+    assert len(rows) == len(load_sweep(file, []).points)
+    assert {row["n"] for row in rows} == {"1"}
 
 
 def test_two_drivers_of_one_sweep_are_refused(swept: tuple[Path, Path, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from pg_platform.config.places import sweeps
 from pg_platform.config.plan import plan
 from pg_platform.config.recipe import differences, load_recipe
 from pg_platform.config.sweep import Metric, Sweep, load_sweep
+from tests.commands import in_header
 
 FILES = sorted(sweeps().glob("*.yaml"))
 
@@ -28,12 +28,6 @@ def load(folder: Path, text: str, *overrides: str) -> Sweep:
 def header(file: Path) -> list[str]:
     lines = file.read_text().splitlines()
     return [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-
-
-def commands(file: Path) -> list[list[str]]:
-    """The arguments of each `pg-sweep` in the header."""
-    text = "\n".join(header(file)).replace("\\\n", " ")
-    return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("pg-sweep ")]
 
 
 def test_the_sweeps_that_ship() -> None:
@@ -59,7 +53,7 @@ def test_a_sweep_that_ships(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_commands_in_a_header_load(file: Path) -> None:
-    first, *small = commands(file)
+    first, *small = (arguments[1:] for arguments in in_header(file))
     assert first == [file.stem]
     full = load_sweep(file, [])
     for _, *options in small:
