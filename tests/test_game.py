@@ -12,40 +12,19 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import Method, build
+from tests.methods import METHODS
 from tests.small import SMALL, merged, without_nulls
-
-SMALL_VIT = {"kind": "vit", "width": 16, "depth": 1, "heads": 2}
-METHODS: dict[str, dict[str, Any]] = {
-    "patch_game": {},
-    "affine symbols": {"speaker": {"symbol": {"kind": "affine", "hidden": None}}},
-    "vit symbols": {"speaker": {"symbol": SMALL_VIT}},
-    "mobilenet rank": {"speaker": {"rank": {"kind": "mobilenet_v3_small", "width": None}}},
-    "vit rank": {"speaker": {"rank": SMALL_VIT}},
-    "soft gate": {
-        "speaker": {
-            "gate": {"sample": "soft", "law": "difference"},
-            "soft_rank": {"normalize": False},
-        },
-        "listener": {"text": {"unsent": "scaled"}},
-    },
-    "top-k gate": {"speaker": {"gate": {"kind": "top_k"}}},
-    "adaptive gate": {"speaker": {"gate": {"kind": "adaptive"}}},
-    "all patches": {"speaker": {"gate": {"kind": "all"}}},
-    "random patches": {"speaker": {"gate": {"kind": "random_k"}}},
-    "post-norm text": {"listener": {"text": {"norm": "post", "activation": "relu"}}},
-    "resnet50 vision": {"listener": {"vision": {"kind": "resnet50"}}},
-    "vit vision": {"listener": {"vision": SMALL_VIT}},
-}
-"""What a small experiment changes to get each method."""
 
 # (image, patch, vocabulary, symbols per patch)
 SIZES = [
     (28, 7, 16, 1),
     (28, 4, 8, 2),
-    (32, 8, 64, 3),
+    (32, 4, 64, 3),
     (64, 8, 16, 1),
     (96, 32, 2, 4),
+    (224, 16, 8, 1),
     (224, 32, 8, 1),
+    (16, 8, 65536, 2),
 ]
 ROWS = 8
 

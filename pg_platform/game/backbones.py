@@ -139,8 +139,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         values = x.float()
         mean, variance = _global_moments(values)
         self._track(mean.detach(), variance.detach(), count=world() * x.numel() // x.shape[1])
-        scale = self.weight * (variance + self.eps).rsqrt()
-        normal = (values - _as_channels(mean)) * _as_channels(scale) + _as_channels(self.bias)
+        normal = (values - _as_channels(mean)) * _as_channels((variance + self.eps).rsqrt())
+        if self.affine:
+            normal = normal * _as_channels(self.weight) + _as_channels(self.bias)
         return normal.to(x.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
