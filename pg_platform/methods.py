@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.seeds import stream
@@ -20,6 +21,9 @@ class Method(Protocol):
         self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and detached scalar metrics of this worker's rows of a global batch."""
+
+    def resting(self, epoch: int) -> Iterable[nn.Parameter]:
+        """The parameters that do not learn in `epoch`, counted from 0."""
 
     def play(self, views: tuple[Tensor, Tensor]) -> Played:
         """The round with decided messages; wants eval mode."""

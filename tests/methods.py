@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "all patches": {"speaker": {"gate": {"kind": "all"}}},
     "random patches": {"speaker": {"gate": {"kind": "random_k"}}},
     "post-norm text": {"listener": {"text": {"norm": "post", "activation": "relu"}}},
+    "wide heads": {"listener": {"head": {"wide": 256}}},
     "resnet50 vision": {"listener": {"vision": {"kind": "resnet50"}}},
     "vit vision": {"listener": {"vision": SMALL_VIT}},
 }

@@ -16,6 +16,7 @@ from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.places import recipe_names
+from pg_platform.methods import build
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
 from pg_platform.training.loop import train
@@ -156,6 +157,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
         play(experiment, tmp_path)
     assert checkpoint.latest(tmp_path) is not None
     assert Journal(tmp_path / "metrics.jsonl").rows() == []
+
+
+def test_wide_layers_rest_in_the_epochs_that_are_asked_for(tmp_path: Path) -> None:
+    head = {"wide": 64, "wide_frozen_epochs": 1}
+    changes = {"listener": {"head": head}, "optimizer": {"weight_decay": 0.5}}
+    experiment = Experiment.model_validate(merged(SMALL, changes))
+    start = build(experiment).state_dict()
+    for epochs, moved in ((1, False), (2, True)):
+        play(experiment.model_copy(update={"epochs": epochs}), tmp_path / str(epochs))
+        now = weights(tmp_path / str(epochs))
+        for name in ("listener.wide.text.weight_v", "listener.wide.image.weight_v"):
+            assert torch.equal(now[name], start[name]) is not moved
 
 
 def test_a_pool_larger_than_the_split_is_refused_before_the_first_step(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pg_platform.game.backbones import (
 )
 from pg_platform.game.message import Message
 from pg_platform.game.transformer import Block, PatchTransformer, linear
+from pg_platform.game.wide_head import WidePair
 
 SMALL_IMAGE = 64
 """Up to this side in pixels a ResNet keeps full resolution in its stem (as for CIFAR)."""
@@ -40,13 +41,15 @@ class PatchListener(nn.Module):
         self.vision, width = _vision(experiment)
         self.text_head = _projection(listener.text.width, listener.head)
         self.vision_head = _projection(width, listener.head)
+        wide = listener.head.wide
+        self.wide = None if wide is None else WidePair(listener.head.out, wide, "auto")
 
     def read(self, message: Message) -> Tensor:
-        """Embeddings of messages, (batch, out), L2-normalised float32."""
+        """Embeddings of messages, (batch, out), L2-normalised float32; before a wide layer."""
         return F.normalize(self.text_head(self.text(message)).float(), dim=1)
 
     def look(self, images: Tensor) -> Tensor:
-        """Embeddings of images (batch, 3, side, side), (batch, out), L2-normalised float32."""
+        """Embeddings of images (batch, 3, side, side), likewise."""
         return F.normalize(self.vision_head(self.features(images)).float(), dim=1)
 
     def features(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,10 @@ from pg_platform.game.speaker import PatchSpeaker
 class Played:
     """A round with decided messages: row i of everything belongs to image i.
 
-    `text` and `image` (batch, out) are L2-normalised, `ids` (batch, patches, symbols per patch)
-    int64 covers unsent patches too, `gate` (batch, patches) bool says which were sent (of a soft
-    gate: those with 1/2 or more), `importance` (batch, patches) has mean 0 and variance 1 in each
-    image.
+    The products of `text` and `image` (batch, out) are cosines, `ids` (batch, patches, symbols per
+    patch) int64 covers unsent patches too, `gate` (batch, patches) bool says which were sent (of a
+    soft gate: those with 1/2 or more), `importance` (batch, patches) has mean 0 and variance 1 in
+    each image.
     """
 
     text: Tensor
@@ -51,8 +52,21 @@ class PatchGame(nn.Module):
         `progress` is the share of all training steps that is done.
         """
         text, image, metrics = self.embed(views, progress=progress, noise=noise)
-        loss, top1 = self.loss(text, image)
+        loss, top1 = self.contrast(text, image)
         return loss, {"top1_batch": top1, **metrics}
+
+    def contrast(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and in-batch top-1 of embeddings as `embed` gives them."""
+        if (wide := self.listener.wide) is not None:
+            text, image = wide.factors(text, image)
+        contrasted: tuple[Tensor, Tensor] = self.loss(text, image)
+        return contrasted
+
+    def resting(self, epoch: int) -> Iterator[nn.Parameter]:
+        """The parameters that do not learn in `epoch`, counted from 0."""
+        head = self.experiment.listener.head
+        if self.listener.wide is not None and epoch < head.wide_frozen_epochs:
+            yield from self.listener.wide.parameters()
 
     def embed(
         self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
@@ -82,9 +96,12 @@ class PatchGame(nn.Module):
         message, importance = self.speaker(views[0], end, None)
         if self.experiment.discrete:
             message.assert_discrete()
+        text, image = self.listener.read(message), self.listener.look(views[1])
+        if (wide := self.listener.wide) is not None:
+            text, image = wide.narrow_factors(text, image)
         return Played(
-            text=self.listener.read(message),
-            image=self.listener.look(views[1]),
+            text=text,
+            image=image,
             ids=message.ids(),
             gate=message.gate >= 0.5,
             importance=importance,

@@ -51,7 +51,7 @@ def rank_shares(scores: Tensor, settings: SoftRank) -> Tensor:
     patches = scores.shape[1]
     if settings.normalize:  # to the spread of the ranks 1..K
         scores = standardised(scores) * (patches / math.sqrt(12))
-    return soft_rank(scores, settings.strength) / patches
+    return soft_rank(scores, settings.strength, settings.implementation) / patches
 
 
 def _backbone(experiment: Experiment) -> tuple[nn.Module, int]:

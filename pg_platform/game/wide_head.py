@@ -22,20 +22,19 @@ SHORTEST = 1e-12
 class WideLayer(nn.Module):
     """A weight-normed linear layer without bias, `bottleneck` -> `out`: W = g v / |v|, row by row.
 
-    Both parameters are there, as in the authors' last layer; g (out, 1) stays at 1, so that
-    the optimiser turns the rows of W and does not stretch them.
+    g (out, 1) starts at 1 and is learned, as in the authors' last layer.
     """
 
     def __init__(self, bottleneck: int, out: int) -> None:
         super().__init__()
         self.weight_v = nn.Parameter(torch.empty(out, bottleneck))
-        self.weight_g = nn.Parameter(torch.ones(out, 1), requires_grad=False)
+        self.weight_g = nn.Parameter(torch.ones(out, 1))
         nn.init.uniform_(self.weight_v, -(bottleneck**-0.5), bottleneck**-0.5)
 
     def weight(self) -> Tensor:
         """W (out, bottleneck)."""
-        lengths = torch.linalg.vector_norm(self.weight_v, dim=1, keepdim=True)
-        return self.weight_v * (self.weight_g / lengths)
+        weight: Tensor = self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+        return weight
 
     def forward(self, bottleneck: Tensor) -> Tensor:
         """The wide embeddings themselves, (rows, out), L2-normalised: what evaluations read."""
@@ -66,9 +65,13 @@ class WidePair(nn.Module):
         Neither depends on the lengths of the bottlenecks. In float32 or double, whatever
         autocast says, because each entry of a Gram matrix is a sum over `out`.
         """
+        if self._is_plain(len(text) * world()):
+            return self.text(text), self.image(image)
+        return self.narrow_factors(text, image)
+
+    def narrow_factors(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The Gram form of `factors`, whatever the batch: (rows, bottleneck) each."""
         with torch.autocast(text.device.type, enabled=False):
-            if self._is_plain(len(text) * world()):
-                return self.text(text), self.image(image)
             of_text, of_image = self.text.weight(), self.image.weight()
             text = _scaled(_at_least_single(text), _gram(of_text))
             image = _scaled(_at_least_single(image), _gram(of_image))

@@ -145,6 +145,8 @@ class Learner:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for parameter in self.method.resting(progress.epoch):
+            parameter.grad = None
         norm = self._clip()
         self.optimizer.step()
         progress.step += 1
