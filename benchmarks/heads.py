@@ -65,8 +65,7 @@ class _Step:
         # Both directions as two products, as between workers, whose gathered rows differ.
         to_images, to_messages = 14 * text @ image.T, 14 * image @ text.T
         loss = F.cross_entropy(to_images, self.own) + F.cross_entropy(to_messages, self.own)
-        weights = [self.heads.text.weight_v, self.heads.image.weight_v]
-        return list(torch.autograd.grad(loss, [*self.bottlenecks, *weights]))
+        return list(torch.autograd.grad(loss, [*self.bottlenecks, *self.heads.parameters()]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
+from torch.nn.functional import cross_entropy, normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.game.collectives import gather
+from pg_platform.game.collectives import gather, gather_detached
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from tests.methods import METHODS
@@ -80,12 +82,36 @@ def _gathered(rank: int) -> dict[str, Tensor]:
     return {"everyone": everyone.detach(), "gradient": gradient}
 
 
+def _contrast(rows: slice, form: Callable[[Tensor], Tensor]) -> Tensor:
+    """Gradient of the symmetric loss of these rows for two linear layers, in double."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, BATCH, 12, generator=generator, dtype=torch.double)[:, rows]
+    layers = torch.randn(2, 12, 6, generator=generator, dtype=torch.double).requires_grad_()
+    text, image = normalize(inputs @ layers, dim=2)
+    own = torch.arange(BATCH)[rows]
+    loss = cross_entropy(5 * text @ form(image).T, own) + cross_entropy(
+        5 * image @ form(text).T, own
+    )
+    (gradient,) = torch.autograd.grad(loss, layers)
+    return gradient
+
+
+def _contrasts(rank: int, world: int) -> dict[str, Tensor]:
+    rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    forms = {"gradient": gather, "detached": gather_detached}
+    return {name: _contrast(rows, form) for name, form in forms.items()}
+
+
 def _work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
-    found = {"rounds": _rounds(rank, WORKERS), "gather": _gathered(rank)}
-    torch.save(found, f"{folder}/{rank}.pt")
+    seen = {
+        "rounds": _rounds(rank, WORKERS),
+        "gather": _gathered(rank),
+        "contrasts": _contrasts(rank, WORKERS),
+    }
+    torch.save(seen, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -152,3 +178,18 @@ def test_gather_keeps_the_order_of_ranks_and_sums_what_all_losses_want(
 def test_without_a_process_group_gather_is_the_identity() -> None:
     local = torch.ones(2, 3)
     assert gather(local) is local
+
+
+def test_a_gather_without_gradient_halves_it_and_ours_is_that_of_one_process(
+    workers: list[dict[str, Any]],
+) -> None:
+    whole = _contrast(slice(0, BATCH), gather)
+    averaged = {
+        name: torch.stack([worker["contrasts"][name] for worker in workers]).mean(dim=0)
+        for name in ("gradient", "detached")
+    }
+    torch.testing.assert_close(averaged["gradient"], whole, rtol=0, atol=1e-12)
+    share = averaged["detached"].norm() / whole.norm()
+    assert 0.4 < share < 0.6  # the authors' code: 0.50
+    alone = _contrast(slice(0, BATCH), gather_detached)
+    torch.testing.assert_close(averaged["detached"], alone, rtol=0, atol=1e-12)

@@ -23,9 +23,9 @@ def rank() -> int:
 def gather(local: Tensor) -> Tensor:
     """`local` (n, ...) of all workers as (world * n, ...), in the order of their ranks.
 
-    All workers bring equal shapes. The gradient of a worker's rows is the sum of what all
-    workers' losses want of them; DistributedDataParallel's mean then is the gradient of the
-    mean loss.
+    All workers bring equal shapes: `require_equal_rows` says so once, before the first step.
+    The gradient of a worker's rows is the sum of what all workers' losses want of them;
+    DistributedDataParallel's mean then is the gradient of the mean loss.
     """
     if world() == 1:
         return local
@@ -34,11 +34,13 @@ def gather(local: Tensor) -> Tensor:
 
 
 def gather_detached(local: Tensor) -> Tensor:
-    """`gather` without a gradient, own rows included, as the authors' code has it.
+    """`gather` whose result is constant, this worker's own rows too: the authors' form.
 
-    Each loss then moves only the side that asks, which halves the gradient.
+    Each similarity of a symmetric loss then pulls at its query and never at its key: gradients
+    have half the norm of the true ones, with one worker as with many.
     """
-    return gather(local.detach())
+    with torch.no_grad():
+        return gather(local.detach())
 
 
 class _Gather(torch.autograd.Function):
