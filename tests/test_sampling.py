@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 DRAWS = 20_000
 
 
-def _noise(seed: int = 0, step: int = 0, rows: slice = slice(0, 8), total: int = 8) -> Noise:
-    return Noise(seed, step, rows, total, CPU)
+def _noise(seed: int = 0, step: int = 0, rows: range = range(256)) -> Noise:
+    return Noise(seed, step, rows, CPU)
 
 
 def _uniform(*shape: int, seed: int = 0) -> Tensor:
@@ -28,12 +28,24 @@ def _uniform(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_workers_share_the_noise_of_one(workers: int) -> None:
-    share = 8 // workers
+    share = 256 // workers
     parts = [
-        _noise(rows=slice(i * share, (i + 1) * share)).uniform("gate", (3, 2))
+        _noise(rows=range(i * share, (i + 1) * share)).uniform("gate", (3, 2))
         for i in range(workers)
     ]
     assert torch.equal(torch.cat(parts), _noise().uniform("gate", (3, 2)))
+
+
+@given(st.integers(0, 255), st.integers(1, 256))
+def test_a_part_of_a_batch_has_the_noise_of_its_rows(start: int, length: int) -> None:
+    rows = slice(start, min(256, start + length))
+    part = _noise().part(rows).uniform("gate", (3,))
+    assert torch.equal(part, _noise().uniform("gate", (3,))[rows])
+
+
+def test_no_two_rows_have_the_same_noise() -> None:
+    drawn = _noise().uniform("gate", (4,))
+    assert len({tuple(row) for row in drawn.tolist()}) == 256
 
 
 def test_noise_is_a_function_of_seed_step_and_name_only() -> None:

@@ -30,7 +30,7 @@ def speaking(**speaker: Any) -> Experiment:
 
 
 def noise(step: int, rows: int = 6) -> Noise:
-    return Noise(0, step, slice(0, rows), rows, torch.device("cpu"))
+    return Noise(0, step, range(rows), torch.device("cpu"))
 
 
 @pytest.fixture

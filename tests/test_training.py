@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.places import recipe_names
+from pg_platform.data.images import open_images
 from pg_platform.methods import build
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
@@ -148,15 +152,40 @@ def test_a_checkpoint_carries_its_experiment(experiment: Experiment, undisturbed
     assert checkpoint.load_experiment(path) == experiment
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
-    tmp_path: Path,
+@pytest.mark.parametrize("optimizer", [{"kind": "sgd", "lr": 1e30}, {"kind": "adamw", "lr": 1e30}])
+def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_learned_from_it(
+    tmp_path: Path, optimizer: dict[str, Any]
 ) -> None:
-    wild = {"optimizer": {"kind": "sgd", "lr": 1e30}, "checkpoints": {"every_steps": 1}}
+    wild = {"optimizer": optimizer, "checkpoints": {"every_steps": 1}, "seed": 3}
     experiment = Experiment.model_validate(merged(SMALL, wild))
-    with pytest.raises(FloatingPointError, match=r"epoch 1.*optimizer\.lr"):
+    with pytest.raises(FloatingPointError) as stopped:
         play(experiment, tmp_path)
-    assert checkpoint.latest(tmp_path) is not None
+    told = str(stopped.value)
+    (step,) = re.findall(r"at step (\d+) \(epoch 1\)", told)
+    (module,) = re.findall(r"first in (\S+);", told)
+    assert build(experiment).get_submodule(module) is not None
+    ids = set(open_images(experiment.data, "train").ids)
+    (named,) = re.findall(r"images of this worker: (.*) and \d+ more;", told)
+    assert len(set(named.split(", ")) & ids) == 10
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    assert newest.name == f"step-{int(step) - 1:09d}"
+    assert all(bool(t.isfinite().all()) for t in checkpoint.load_weights(newest).values())
     assert Journal(tmp_path / "metrics.jsonl").rows() == []
+
+
+def test_training_in_fp16_scales_its_loss_and_continues_bit_for_bit(tmp_path: Path) -> None:
+    half = {"precision": "fp16", "epochs": 1, "checkpoints": {"every_steps": 2}}
+    experiment = Experiment.model_validate(merged(SMALL, half))
+    _, rows = play(experiment, tmp_path / "whole")
+    assert math.isfinite(rows[-1].metrics["train/loss"])
+    steps = iter(range(1, 100))
+    play(experiment, tmp_path / "cut", stop=lambda: next(steps) == 3)
+    play(experiment, tmp_path / "cut")
+    assert_equal_weights(tmp_path / "cut", tmp_path / "whole")
+    path = checkpoint.latest(tmp_path / "cut")
+    assert path is not None
+    assert torch.load(path / "optimizer.pt", weights_only=True)["scaler"]["scale"] > 1
 
 
 def test_wide_layers_rest_in_the_epochs_that_are_asked_for(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _round(experiment: Experiment, rank: int, world: int) -> dict[str, Any]:
     rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
     method = build(experiment).train()
     playing = DistributedDataParallel(method) if world > 1 else method
-    noise = Noise(experiment.seed, 7, rows, BATCH, torch.device("cpu"))
+    noise = Noise(experiment.seed, 7, range(BATCH)[rows], torch.device("cpu"))
     loss, metrics = playing(_views(rows), progress=0.1, noise=noise)
     torch.autograd.backward(loss)
     return {

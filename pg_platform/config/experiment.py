@@ -422,9 +422,14 @@ class Validation(Section):
 
 
 class Resources(Section):
-    """Where a run lives. Nothing here changes its result, so nothing here is in its id."""
+    """Where a run lives. Nothing here changes its result, so nothing here is in its id.
+
+    `micro_batch` images of a worker's share go through the networks at a time, which bounds the
+    memory; the contrast is over the whole batch all the same (Gao et al. 2021).
+    """
 
     workers: PositiveInt = 1
+    micro_batch: PositiveInt | None = None
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
 
@@ -440,12 +445,15 @@ class Experiment(Section):
 
     `worker_noise` own: each image has its own draws, whatever worker it falls to. `worker_noise`
     same, as the authors' code has it: every worker draws the same numbers for its share.
+    `batch_norm_images` are normalised by one another; null: the whole global batch.
     """
 
     seed: NonNegativeInt = 0
     epochs: PositiveInt = 100
     batch_size: Annotated[int, Field(ge=2)] = 512
-    precision: Literal["auto", "bf16", "float32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    compile: bool = False
+    batch_norm_images: Annotated[int, Field(ge=2)] | None = None
     worker_noise: Literal["own", "same"] = "own"
     data: Data = Digits()
     views: Views = Views()
@@ -473,7 +481,28 @@ class Experiment(Section):
                 f"wants a multiple of resources.workers {workers}, got {self.batch_size}",
                 "resources.workers",
             )
+        self._parts_fit(self.batch_size // workers)
         return self
+
+    def _parts_fit(self, share: int) -> None:
+        """Groups of batch normalisation divide micro-batches, and those a worker's share."""
+        group, part = self.batch_norm_images, self.resources.micro_batch
+        if group is not None and share % group:
+            message = f"wants a divisor of a worker's {share} images, got {group}"
+            raise Wrong("batch_norm_images", message, "batch_size", "resources.workers")
+        if part is None or part == share:
+            return
+        if share % part:
+            message = f"wants a divisor of a worker's {share} images, got {part}"
+            raise Wrong("resources.micro_batch", message, "batch_size", "resources.workers")
+        if group is None or part % group:
+            wanted = "null is the whole batch" if group is None else f"got {group}"
+            raise Wrong(
+                "batch_norm_images",
+                f"wants a divisor of resources.micro_batch {part}, or its statistics would be of "
+                f"another batch; {wanted}",
+                "resources.micro_batch",
+            )
 
     @property
     def patches(self) -> int:

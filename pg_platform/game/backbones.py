@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from pg_platform.game.collectives import gather, world
+from pg_platform.game.batch_norm import BatchNorm2d
 
 MOST_HALVINGS = 5
 """The stem of a ResNet can halve the image twice, its later three stages once each."""
@@ -125,42 +124,3 @@ def _shortcut(inside: int, outside: int, stride: int) -> nn.Module:
     if stride == 1 and inside == outside:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), BatchNorm2d(outside))
-
-
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose batch is the global one, on the CPU too.
-
-    `nn.SyncBatchNorm` refuses CPU tensors. All workers bring equally many images.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or world() == 1:
-            return super().forward(x)
-        values = x.float()
-        mean, variance = _global_moments(values)
-        self._track(mean.detach(), variance.detach(), count=world() * x.numel() // x.shape[1])
-        normal = (values - _as_channels(mean)) * _as_channels((variance + self.eps).rsqrt())
-        if self.affine:
-            normal = normal * _as_channels(self.weight) + _as_channels(self.bias)
-        return normal.to(x.dtype)
-
-    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics as `nn.BatchNorm2d` does, the variance unbiased."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        self.num_batches_tracked += 1
-
-
-def _global_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of (batch, channels, h, w) over all workers."""
-    variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
-    means, variances = gather(torch.stack((mean, variance)).unsqueeze(0)).unbind(dim=1)
-    return means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
-
-
-def _as_channels(values: Tensor) -> Tensor:
-    return values.view(1, -1, 1, 1)

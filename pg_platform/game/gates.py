@@ -22,7 +22,7 @@ from pg_platform.config.experiment import (
     TopGate,
 )
 from pg_platform.config.seeds import stream
-from pg_platform.game.backbones import BatchNorm2d
+from pg_platform.game.batch_norm import BatchNorm2d
 from pg_platform.game.ranks import PatchRank, rank_shares, standardised
 from pg_platform.game.sampling import Noise, bernoulli_gate, straight_through
 

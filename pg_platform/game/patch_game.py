@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.game.batch_norm import batch_norms
 from pg_platform.game.listener import PatchListener
 from pg_platform.game.loss import ContrastiveLoss
 from pg_platform.game.sampling import Noise, symbol_temperature
@@ -42,6 +43,8 @@ class PatchGame(nn.Module):
         self.listener = PatchListener(experiment)
         self.loss = ContrastiveLoss(experiment.contrast)
         self.messages_to_check = experiment.discrete
+        for norm in batch_norms(self):
+            norm.group = experiment.batch_norm_images
 
     def forward(
         self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_small
 
 from pg_platform.config.experiment import Experiment, MobileNetRank, ResNet9Rank, SoftRank, VitRank
-from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, BatchNorm2d, ResNet
+from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, ResNet
+from pg_platform.game.batch_norm import BatchNorm2d
 from pg_platform.game.soft_rank import soft_rank
 from pg_platform.game.transformer import PatchTransformer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,27 +12,38 @@ from torch.nn import functional as F
 from pg_platform.config.experiment import SymbolTemperature
 from pg_platform.config.seeds import stream
 
+BLOCK = 64
+"""Images of a global batch whose noise comes from one generator."""
+
 
 @dataclass(frozen=True)
 class Noise:
-    """The random numbers of one training step.
+    """The random numbers of one training step for some `rows` of its global batch.
 
-    Every worker draws for all `total` images of the global batch and keeps its own `rows`, so
-    that any number of workers sees the noise that one worker sees.
+    They are functions of seed, step and row, so that any number of workers sees the noise that
+    one worker sees, and a part of a batch sees that of the whole.
     """
 
     seed: int
     step: int
-    rows: slice
-    total: int
+    rows: range
     device: torch.device
 
+    def part(self, rows: slice) -> Noise:
+        """The noise of some of these rows."""
+        return replace(self, rows=self.rows[rows])
+
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Draws in [0, 1) called `name`, (this worker's rows, *shape)."""
+        """Draws in [0, 1) called `name`, (rows, *shape)."""
+        blocks = range(self.rows.start // BLOCK, -(-self.rows.stop // BLOCK))
+        drawn = torch.cat([self._block(name, block, shape) for block in blocks])
+        first = self.rows.start - blocks.start * BLOCK
+        return drawn[first : first + len(self.rows)]
+
+    def _block(self, name: str, block: int, shape: tuple[int, ...]) -> Tensor:
         generator = torch.Generator(self.device)
-        generator.manual_seed(stream(self.seed, "noise", self.step, name))
-        drawn = torch.rand((self.total, *shape), generator=generator, device=self.device)
-        return drawn[self.rows]
+        generator.manual_seed(stream(self.seed, "noise", self.step, name, block))
+        return torch.rand((BLOCK, *shape), generator=generator, device=self.device)
 
 
 def symbol_temperature(schedule: SymbolTemperature, progress: float, epochs: int) -> float:
@@ -63,7 +74,8 @@ def gumbel_softmax(logits: Tensor, temperature: float, uniform: Tensor | None) -
     if uniform is not None:
         scores = scores - torch.log(-torch.log(_positive(uniform)))
     soft = F.softmax(scores / temperature, dim=-1)
-    hard = F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(soft.dtype)
+    # F.one_hot would look at the numbers on the host, and wait for them.
+    hard = torch.zeros_like(soft).scatter_(-1, scores.argmax(dim=-1, keepdim=True), 1.0)
     return straight_through(hard, soft)
 
 

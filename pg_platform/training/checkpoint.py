@@ -4,7 +4,7 @@ A run's folder holds `step-000000120/` with
 
     experiment.json     the experiment itself, so that no reader is told the model again
     model.safetensors   weights and buffers
-    optimizer.pt        the optimiser's state (read with weights_only)
+    optimizer.pt        the states of optimiser and fp16 scaler (read with weights_only)
     progress.json       position in the data, the epoch's running sums, all rows so far
 
 Random numbers need no file: every draw is a function of (seed, step), see config/seeds.py.
@@ -43,11 +43,12 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing or cannot be read, with its path and the remedy."""
 
 
-def save(
+def save(  # noqa: PLR0913 - all that a checkpoint holds
     folder: Path,
     experiment: Experiment,
     method: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     progress: Progress,
 ) -> Path:
     """Write a checkpoint under `folder` and drop all but the newest `KEPT`."""
@@ -57,7 +58,8 @@ def save(
     partial.mkdir(parents=True)
     weights = {name: t.detach().cpu().contiguous() for name, t in method.state_dict().items()}
     save_file(weights, partial / "model.safetensors")
-    torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    states = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+    torch.save(states, partial / "optimizer.pt")
     (partial / "experiment.json").write_text(experiment.model_dump_json(indent=2))
     (partial / "progress.json").write_text(json.dumps(asdict(progress)))
     for path in partial.iterdir():
@@ -76,10 +78,17 @@ def latest(folder: Path) -> Path | None:
     return max(folder.glob("step-*"), default=None)
 
 
-def restore(path: Path, method: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put weights and optimiser state back in place and return the progress."""
+def restore(
+    path: Path,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> Progress:
+    """Put weights and the states of optimiser and scaler back and return the progress."""
     method.load_state_dict(load_weights(path))
-    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
+    states = torch.load(path / "optimizer.pt", weights_only=True)
+    optimizer.load_state_dict(states["optimizer"])
+    scaler.load_state_dict(states["scaler"])
     return load_progress(path)
 
 

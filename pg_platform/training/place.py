@@ -59,6 +59,8 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
             return torch.float32
         case "bf16":
             return torch.bfloat16
+        case "fp16":
+            return torch.float16
         case "auto":
             able = (
                 torch.cuda.is_bf16_supported()
