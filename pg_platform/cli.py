@@ -99,7 +99,8 @@ def train(  # noqa: PLR0913 - the options of the command
         if result.reused:
             click.echo(f"{file.stem}: finished before, not run again")
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
-        _leave(result.verdict.failed, interrupted=bool(result.verdict.interrupted))
+        failed = {trial.name: error for error in result.verdict.failed.values()}
+        _leave(failed, interrupted=bool(result.verdict.interrupted))
 
 
 @click.command()

@@ -93,7 +93,7 @@ def test_a_run_that_fails_in_this_process_is_a_failed_run(tmp_path: Path) -> Non
     file = write_experiment(tmp_path, {"optimizer": {"kind": "sgd", "lr": 1e30}})
     done = run(["pg-train", str(file), "--local"], tmp_path / "home")
     assert done.returncode == 1
-    assert "FloatingPointError: the loss is not finite" in done.stderr
+    assert "FloatingPointError: the loss or its gradient is not finite at step" in done.stderr
     with Store.open(tmp_path / "home") as store:
         assert store.finished_trials("train") == []
 

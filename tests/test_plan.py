@@ -55,7 +55,7 @@ def changed(experiment: Experiment, way: tuple[str, ...], value: Any) -> Experim
     """The experiment with another valid value at `way`."""
     numbers = [value * 2, value / 2, value + 1] if isinstance(value, int | float) else []
     pairs = [(value[0] / 2, value[1]), (value[0], value[1] * 2)] if isinstance(value, tuple) else []
-    words = [not value, *WORDS, "other", 1, 1.0]
+    words = [not value, *WORDS, "other", 1, 1.0, 64]
     for candidate in (*numbers, *pairs, *words):
         try:
             other = Experiment.model_validate(put(experiment.model_dump(), way, candidate))
@@ -74,6 +74,7 @@ def test_each_leaf_decides_or_does_not(data: dict[str, Any], optimizer: str) -> 
             "data": data,
             "optimizer": {"kind": optimizer},
             "listener": {"head": {"wide": 16, "wide_frozen_epochs": 1}},
+            "batch_norm_images": 4,
         }
     )
     first = trial_id(experiment, "pixels")

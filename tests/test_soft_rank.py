@@ -140,6 +140,19 @@ def test_equal_scores_share_the_mean_rank_and_their_gradient_cancels(
     torch.testing.assert_close(grad, centred.expand(2, -1))
 
 
+@pytest.mark.parametrize("implementation", EXACT)
+@pytest.mark.parametrize("patches", [3, 49, 400])
+def test_blocks_that_differ_by_rounding_are_one_as_in_the_published_form(
+    patches: int, implementation: Implementation
+) -> None:
+    """Scores one strength apart sit where blocks meet; 0.1 is no binary fraction."""
+    scores = (torch.arange(patches, dtype=torch.double) * 0.1).view(1, -1).requires_grad_()
+    ranks = soft_rank(scores, 0.1, implementation)
+    wanted = torch.linspace(-1, 1, patches, dtype=torch.double).square().view(1, -1)
+    (grad,) = torch.autograd.grad(ranks, scores, wanted)
+    torch.testing.assert_close(0.1 * grad, wanted - wanted.mean(), rtol=0, atol=1e-9)
+
+
 def test_float32_ranks_of_196_patches_agree_with_double() -> None:
     scores = torch.randn(8, 196, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     ranks = soft_rank(50 * scores, 1.0, "auto")

@@ -174,6 +174,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_learned_from
     assert Journal(tmp_path / "metrics.jsonl").rows() == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")  # what torch says of itself while it compiles
+def test_compiled_networks_learn_the_same_and_keep_their_names(tmp_path: Path) -> None:
+    losses, names = [], []
+    for compiled in (False, True):
+        experiment = Experiment.model_validate(merged(SMALL, {"compile": compiled, "epochs": 1}))
+        _, rows = play(experiment, tmp_path / str(compiled))
+        losses.append(rows[0].metrics["train/loss"])
+        names.append(weights(tmp_path / str(compiled)).keys())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert names[0] == names[1]
+
+
 def test_training_in_fp16_scales_its_loss_and_continues_bit_for_bit(tmp_path: Path) -> None:
     half = {"precision": "fp16", "epochs": 1, "checkpoints": {"every_steps": 2}}
     experiment = Experiment.model_validate(merged(SMALL, half))

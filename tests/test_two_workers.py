@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.game.collectives import gather, gather_detached
+from pg_platform.game.collectives import gather
+from pg_platform.game.contrast import Gather, symmetric_infonce
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from tests.methods import METHODS
@@ -82,24 +82,25 @@ def _gathered(rank: int) -> dict[str, Tensor]:
     return {"everyone": everyone.detach(), "gradient": gradient}
 
 
-def _contrast(rows: slice, form: Callable[[Tensor], Tensor]) -> Tensor:
-    """Gradient of the symmetric loss of these rows for two linear layers, in double."""
+def _contrast(rows: slice, gather: Gather, dtype: torch.dtype = torch.double) -> Tensor:
+    """Loss of these rows, and its gradient for two linear layers and the scale, end to end."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, BATCH, 12, generator=generator, dtype=torch.double)[:, rows]
-    layers = torch.randn(2, 12, 6, generator=generator, dtype=torch.double).requires_grad_()
+    inputs = torch.randn(2, BATCH, 12, generator=generator).to(dtype)[:, rows]
+    layers = torch.randn(2, 12, 6, generator=generator).to(dtype).requires_grad_()
+    scale = torch.tensor(14.0, dtype=dtype, requires_grad=True)
     text, image = normalize(inputs @ layers, dim=2)
-    own = torch.arange(BATCH)[rows]
-    loss = cross_entropy(5 * text @ form(image).T, own) + cross_entropy(
-        5 * image @ form(text).T, own
-    )
-    (gradient,) = torch.autograd.grad(loss, layers)
-    return gradient
+    loss, _ = symmetric_infonce(text, image, scale, gather)
+    gradients = torch.autograd.grad(loss, [layers, scale])
+    return torch.cat([loss.detach().view(1), *(g.flatten() for g in gradients)])
 
 
 def _contrasts(rank: int, world: int) -> dict[str, Tensor]:
     rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
-    forms = {"gradient": gather, "detached": gather_detached}
-    return {name: _contrast(rows, form) for name, form in forms.items()}
+    return {
+        "whole": _contrast(rows, "whole"),
+        "detached": _contrast(rows, "detached"),
+        "float32": _contrast(rows, "whole", torch.float32),
+    }
 
 
 def _work(rank: int, folder: str) -> None:
@@ -180,16 +181,18 @@ def test_without_a_process_group_gather_is_the_identity() -> None:
     assert gather(local) is local
 
 
-def test_a_gather_without_gradient_halves_it_and_ours_is_that_of_one_process(
+def test_the_contrast_of_workers_is_exactly_that_of_one_process(
     workers: list[dict[str, Any]],
 ) -> None:
-    whole = _contrast(slice(0, BATCH), gather)
+    """Loss, gradient of both layers and of the scale, with and without the authors' gather."""
     averaged = {
         name: torch.stack([worker["contrasts"][name] for worker in workers]).mean(dim=0)
-        for name in ("gradient", "detached")
+        for name in ("whole", "detached", "float32")
     }
-    torch.testing.assert_close(averaged["gradient"], whole, rtol=0, atol=1e-12)
-    share = averaged["detached"].norm() / whole.norm()
+    whole = _contrast(slice(0, BATCH), "whole")
+    torch.testing.assert_close(averaged["whole"], whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(averaged["float32"].double(), whole, rtol=1e-5, atol=1e-5)
+    alone = _contrast(slice(0, BATCH), "detached")
+    torch.testing.assert_close(averaged["detached"], alone, rtol=1e-12, atol=1e-12)
+    share = averaged["detached"][1:-1].norm() / whole[1:-1].norm()
     assert 0.4 < share < 0.6  # the authors' code: 0.50
-    alone = _contrast(slice(0, BATCH), gather_detached)
-    torch.testing.assert_close(averaged["detached"], alone, rtol=0, atol=1e-12)

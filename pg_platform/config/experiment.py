@@ -445,6 +445,7 @@ class Experiment(Section):
 
     `worker_noise` own: each image has its own draws, whatever worker it falls to. `worker_noise`
     same, as the authors' code has it: every worker draws the same numbers for its share.
+    `compile` lets torch.compile rewrite the networks, which takes minutes at the first step.
     `batch_norm_images` are normalised by one another; null: the whole global batch.
     """
 

@@ -6,10 +6,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pg_platform.config.experiment import Contrast
-from pg_platform.game.collectives import gather, gather_detached, rank
+from pg_platform.game.collectives import rank
+from pg_platform.game.contrast import symmetric_infonce
 
 
 class ContrastiveLoss(nn.Module):
@@ -35,22 +35,13 @@ class ContrastiveLoss(nn.Module):
         belongs together. The mean of the loss over the workers is the loss of the global batch.
         """
         with torch.autocast(text.device.type, enabled=False):
-            text, image = text.float(), image.float()
-            scale = self._scale()
-            to_images = scale * text @ self._gathered(image).T  # (rows, global batch)
-            to_messages = scale * image @ self._gathered(text).T
-            own = rank() * len(text) + torch.arange(len(text), device=text.device)
-            loss = (F.cross_entropy(to_images, own) + F.cross_entropy(to_messages, own)) / 2
+            loss, to_images = symmetric_infonce(
+                text.float(), image.float(), self._scale(), self.settings.gather
+            )
             if self.settings.reduction == "sum":
                 loss = loss * to_images.shape[1]
+        own = rank() * len(text) + torch.arange(len(text), device=text.device)
         return loss, (to_images.detach().argmax(dim=1) == own).float().mean()
-
-    def _gathered(self, local: Tensor) -> Tensor:
-        match self.settings.gather:
-            case "whole":
-                return gather(local)
-            case "detached":
-                return gather_detached(local)
 
     def _scale(self) -> Tensor:
         # Held in place, as CLIP does: a clamp in the graph has no gradient beyond its bound,

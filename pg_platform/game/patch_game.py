@@ -65,6 +65,11 @@ class PatchGame(nn.Module):
         contrasted: tuple[Tensor, Tensor] = self.loss(text, image)
         return contrasted
 
+    def networks(self) -> Iterator[nn.Module]:
+        """What most of the time goes into, and what torch.compile can take as it is."""
+        yield from (self.listener.vision, self.listener.text, self.speaker.symbol)
+        yield from (part for name, part in self.speaker.gates.named_children() if name == "rank")
+
     def resting(self, epoch: int) -> Iterator[nn.Parameter]:
         """The parameters that do not learn in `epoch`, counted from 0."""
         head = self.experiment.listener.head

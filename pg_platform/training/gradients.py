@@ -35,7 +35,7 @@ class Gradients:
         self.playing: nn.Module = method
         if place.world > 1 and self.micro_batch is None:
             self.playing = DistributedDataParallel(
-                method, broadcast_buffers=False, gradient_as_bucket_view=True
+                method, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
 
     def of(self, views: Views, progress: float, noise: Noise) -> Played:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share, validation_batches
 from pg_platform.game.batch_norm import batch_norms, running_statistics
+from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training import checkpoint
@@ -40,6 +42,8 @@ class Learner:
         self.steps = self.loader.steps * experiment.epochs
         self.method = build(experiment).to(place.device).train()
         self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if experiment.compile:
+            _compile(self.method)
         self.optimizer = build_optimizer(self.method, experiment)
         self.gradients = Gradients(self.method, experiment, place)
         self.guard = Guard(self.optimizer, place.device)
@@ -226,6 +230,16 @@ class Learner:
     def _validation_batches(self) -> Iterator[Batch]:
         assert self.validation_images is not None, "rank 0 validates"
         return validation_batches(self.validation_images, self.experiment, self.place.device)
+
+
+def _compile(method: PatchGame) -> None:
+    """In place, so that the names of weights stay; the first step then takes minutes."""
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        raise ValueError(
+            "compile: there is no C++ compiler on PATH; install g++, or compile: false"
+        )
+    for network in method.networks():
+        network.compile()
 
 
 def _metric(name: str) -> str:
