@@ -101,8 +101,7 @@ def experiment(recipe: str, batch: int, *, plain: bool = False) -> Experiment:
     settings = load_recipe(recipe).model_dump()
     settings |= {"batch_size": batch, "data": {"kind": "shapes", "image_size": SIDE}}
     settings["speaker"]["patch_size"] = PATCH
-    if plain:
-        settings["precision"] = "float32"
+    settings["precision"] = "float32" if plain else "auto"
     return Experiment.model_validate(settings)
 
 

@@ -160,6 +160,7 @@ RECIPE_DIFFERENCES: dict[str, dict[str, Any]] = {
         "optimizer.weight_decay": 0.0,
     },
     "official": {
+        "precision": "fp16",
         "worker_noise": "same",
         "data.image_size": 224,
         "speaker.patch_size": 32,
