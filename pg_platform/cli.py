@@ -171,6 +171,55 @@ def ui(port: int) -> None:
         serve(store_root(), port, echo=click.echo)
 
 
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("dest", type=click.Path(path_type=Path), required=False)
+@set_option
+@click.option(
+    "--shard-images",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Images in a shard; what a killed pack loses at most.",
+)
+@click.option(
+    "--verify",
+    type=click.Path(path_type=Path),
+    metavar="DEST",
+    help="Check every hash of a pack instead of making one.",
+)
+def pack(
+    file: Path | None,
+    dest: Path | None,
+    overrides: tuple[str, ...],
+    shard_images: int,
+    verify: Path | None,
+) -> None:
+    """Decode the images of the experiment FILE once, into the pack DEST.
+
+    The section data of FILE is an image_folder or parquet. Started again, it goes on.
+    """
+    if verify is not None:
+        with _exit_codes():
+            from pg_platform.data import packs
+
+            click.echo(f"{verify}: {packs.verify(verify, click.echo)} images, as written")
+        return
+    from pg_platform.config.sweep import load_experiment
+
+    if file is None or dest is None or not file.is_file():
+        _refuse(f"no file {file or 'given'}; wanted is pg-pack FILE DEST, or pg-pack --verify DEST")
+    experiment = _checked(lambda: load_experiment(file, overrides))
+    with _exit_codes():
+        from pg_platform.data.packing import write_pack
+
+        count = write_pack(experiment.data, dest, shard_images, click.echo)
+        click.echo(
+            f"{count} images in {dest}; train on them with --set data.kind=packed "
+            f"--set data.path={dest}"
+        )
+
+
 def _print_differences(name: str, other: str) -> None:
     """The keys in which two recipes differ, one a line, with both values."""
     from pg_platform.config.recipe import differences, load_recipe

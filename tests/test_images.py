@@ -17,6 +17,7 @@ from pg_platform.config.experiment import (
     Digits,
     Experiment,
     ImageFolder,
+    Packed,
     Parquet,
     Shapes,
     Stl10,
@@ -24,6 +25,7 @@ from pg_platform.config.experiment import (
 from pg_platform.data.decoding import decode
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.membership import Split
+from pg_platform.data.packing import write_pack
 from pg_platform.data.shapes import COLOURS
 from pg_platform.data.sizes import split_sizes
 from tests.pictures import encoded_digits, write_folder, write_parquet
@@ -60,6 +62,11 @@ def parquet_of_structs(path: Path) -> Data:
     return Parquet(kind="parquet", path=str(file), val_fraction=0.4)
 
 
+def pack_of_a_folder(path: Path) -> Data:
+    write_pack(digit_folder(path / "source"), path / "pack", 25, lambda _: None)
+    return Packed(kind="packed", path=str(path / "pack"), val_fraction=0.4)
+
+
 KINDS: list[Callable[[Path], Data]] = [
     lambda _: Digits(),
     lambda _: Shapes(kind="shapes", count=200),
@@ -67,10 +74,13 @@ KINDS: list[Callable[[Path], Data]] = [
     train_and_val_folders,
     parquet_of_bytes,
     parquet_of_structs,
+    pack_of_a_folder,
 ]
 
 
-@pytest.fixture(params=KINDS, ids=["digits", "shapes", "folder", "train_val", "bytes", "structs"])
+@pytest.fixture(
+    params=KINDS, ids=["digits", "shapes", "folder", "train_val", "bytes", "structs", "pack"]
+)
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Data:
     made: Data = request.param(tmp_path)
     return made
@@ -79,7 +89,7 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Data:
 def pixels(images: Images, position: int) -> Tensor:
     if isinstance(images.pixels, Tensor):
         return images.pixels[position]
-    return decode(images.pixels.read(position))
+    return images.pixels.image(position)
 
 
 def test_a_split_knows_as_much_of_each_image_as_it_has_images(data: Data) -> None:
@@ -271,11 +281,10 @@ class TestParquet:
 
     def test_labels_stay_with_their_images(self, tmp_path: Path) -> None:
         encoded = encoded_digits(60, "jpeg", (9, 9))
-        label_of = dict(encoded)
+        label_of = {decode(data).numpy().tobytes(): label for data, label in encoded}
         images = open_images(parquet_of_bytes(tmp_path), "train")
-        assert not isinstance(images.pixels, Tensor)
         for position, label in enumerate(images.labels.tolist()):
-            assert label_of[images.pixels.read(position)] == label
+            assert label_of[pixels(images, position).numpy().tobytes()] == label
 
     def test_a_column_path_decides_the_split(self, tmp_path: Path) -> None:
         images, labels = zip(*encoded_digits(40, "png", (8, 8)), strict=True)

@@ -206,6 +206,9 @@ class InMemoryFiles:
     def read(self, position: int) -> bytes:
         return self.data[position]
 
+    def image(self, position: int) -> Tensor:
+        return decode(self.read(position))
+
     def name(self, position: int) -> str:
         return f"image {position}"
 
@@ -267,7 +270,7 @@ class TestFiles:
         assert not isinstance(images.pixels, Tensor)
         ((pixels, index),) = plain_batches(images, experiment(folder(tmp_path)), CPU)
         assert index.tolist() == list(range(len(images)))
-        expected = normalize(cut_plain(decode(images.pixels.read(3)), 16)[None] / 255)
+        expected = normalize(cut_plain(images.pixels.image(3), 16)[None] / 255)
         torch.testing.assert_close(pixels[3:4], expected)
 
 

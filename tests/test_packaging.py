@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("pg-train", "pg-sweep", "pg-eval", "pg-ui")
+COMMANDS = ("pg-train", "pg-sweep", "pg-eval", "pg-ui", "pg-pack")
 
 
 @pytest.fixture(scope="module")

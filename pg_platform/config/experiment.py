@@ -76,8 +76,19 @@ class Parquet(_OnDisk):
     loader_processes: NonNegativeInt = 0
 
 
+class Packed(_OnDisk):
+    """A pack that `pg-pack` has made: images decoded once, for sets larger than memory.
+
+    Where the source had two splits the pack has them, and `val_fraction` decides nothing.
+    """
+
+    kind: Literal["packed"]
+    image_size: PositiveInt = 224
+    loader_processes: NonNegativeInt = 0
+
+
 Data = Annotated[
-    Digits | Shapes | Cifar10 | Stl10 | ImageFolder | Parquet, Field(discriminator="kind")
+    Digits | Shapes | Cifar10 | Stl10 | ImageFolder | Parquet | Packed, Field(discriminator="kind")
 ]
 
 

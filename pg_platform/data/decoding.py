@@ -133,7 +133,7 @@ class _Decoding(Dataset[_Decoded]):
         for candidate in range(position, position + images.broken_allowed + 1):
             candidate %= len(images)
             try:
-                return decode(encoded.read(candidate)), candidate
+                return encoded.image(candidate), candidate
             except (OSError, RuntimeError, ValueError) as problem:
                 reason = _TORCHVISIONS_PLACE.sub("", str(problem))
                 broken.append((candidate, f"{encoded.name(candidate)}: {reason}"))

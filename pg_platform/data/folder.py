@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pg_platform.config.experiment import ImageFolder
+from pg_platform.data.decoding import decode
 from pg_platform.data.listing import folder_images
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.split import Images
@@ -49,6 +51,10 @@ class FolderFiles:
     def read(self, position: int) -> bytes:
         """The bytes of the file; OSError where it is gone."""
         return (self.root / self.names[position]).read_bytes()
+
+    def image(self, position: int) -> Tensor:
+        """(3, h, w) uint8; RuntimeError or ValueError where it cannot be decoded."""
+        return decode(self.read(position))
 
     def name(self, position: int) -> str:
         """Its whole path."""

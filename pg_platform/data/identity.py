@@ -14,11 +14,13 @@ from pg_platform.config.experiment import (
     Data,
     Digits,
     ImageFolder,
+    Packed,
     Parquet,
     Shapes,
     Stl10,
 )
 from pg_platform.data.listing import folder_images, parquet_roles
+from pg_platform.data.packs import read_manifest
 
 SHAPES_DRAWING = 1
 """Counts the changes of what shapes.py draws for equal settings."""
@@ -28,7 +30,8 @@ def identity(data: Data) -> str:
     """A text such as "image_folder-3fa29c01d2e4": equal for equal images, wherever they lie.
 
     The names and sizes of the files of a folder decide, and the footers of parquet files, which
-    hold the sizes and statistics of their columns: a set of any size is known in seconds.
+    hold the sizes and statistics of their columns; of a pack, the hashes in its manifest: a set of
+    any size is known in seconds.
     Raises ValueError where the files are not there.
     """
     return f"{data.kind}-{hashlib.sha256(_deciding(data)).hexdigest()[:12]}"
@@ -48,6 +51,8 @@ def _deciding(data: Data) -> bytes:
             return _lines(_folder_lines(data))
         case Parquet():
             return _lines(_parquet_lines(data))
+        case Packed():
+            return _lines(_pack_lines(data))
         case _:
             assert_never(data)
 
@@ -68,6 +73,11 @@ def _parquet_lines(data: Parquet) -> Iterable[str]:
         for file in files:
             footer = hashlib.sha256(_footer(file)).hexdigest()
             yield f"{role} {file.name} {file.stat().st_size} {footer}"
+
+
+def _pack_lines(data: Packed) -> Iterable[str]:
+    for shard in read_manifest(Path(data.path).expanduser()).shards:
+        yield f"{shard.pixels} {shard.index}"
 
 
 def _footer(file: Path) -> bytes:

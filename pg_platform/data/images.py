@@ -20,12 +20,14 @@ from pg_platform.config.experiment import (
     Data,
     Digits,
     ImageFolder,
+    Packed,
     Parquet,
     Shapes,
     Stl10,
 )
 from pg_platform.data.folder import open_folder
 from pg_platform.data.membership import Split, belongs
+from pg_platform.data.packed import open_packed
 from pg_platform.data.parquet import open_parquet
 from pg_platform.data.shapes import SHAPES, Drawing
 from pg_platform.data.split import Images
@@ -62,6 +64,8 @@ def _open(data: Data, split: Split) -> Images:
             return open_folder(data, split)
         case Parquet():
             return open_parquet(data, split)
+        case Packed():
+            return open_packed(data, split)
         case _:
             assert_never(data)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pg_platform.config.experiment import Parquet
+from pg_platform.data.decoding import decode
 from pg_platform.data.listing import parquet_roles, row_name
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.split import Images
@@ -69,6 +70,10 @@ class ParquetRows:
         if data is None:
             raise ValueError("no bytes")
         return data
+
+    def image(self, position: int) -> Tensor:
+        """(3, h, w) uint8; RuntimeError or ValueError where it cannot be decoded."""
+        return decode(self.read(position))
 
     def name(self, position: int) -> str:
         """Its file and row."""

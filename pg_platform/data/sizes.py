@@ -14,12 +14,14 @@ from pg_platform.config.experiment import (
     Digits,
     Experiment,
     ImageFolder,
+    Packed,
     Parquet,
     Shapes,
     Stl10,
 )
 from pg_platform.data.listing import folder_images, parquet_roles, row_name
 from pg_platform.data.membership import Split, belongs
+from pg_platform.data.packs import read_pack
 
 DIGITS, CIFAR10, STL10 = 1797, 50_000, 105_000
 
@@ -74,6 +76,8 @@ def split_sizes(data: Data) -> dict[Split, int]:
             return _folder(data)
         case Parquet():
             return _parquet(data)
+        case Packed():
+            return _packed(data)
         case _:
             assert_never(data)
 
@@ -96,6 +100,14 @@ def _parquet(data: Parquet) -> dict[Split, int]:
         return {"train": counts["train"], "val": counts["val"]}
     names = (name for file in roles["train"] for name in _row_names(file))
     return _by_hash(names, data.val_fraction)
+
+
+def _packed(data: Packed) -> dict[Split, int]:
+    shards = read_pack(data).shards
+    return {
+        "train": sum(len(shard.rows("train", data.val_fraction)) for shard in shards),
+        "val": sum(len(shard.rows("val", data.val_fraction)) for shard in shards),
+    }
 
 
 def _row_names(file: Path) -> Iterator[str]:

@@ -17,14 +17,14 @@ NAMED = 10
 
 
 class Encoded(Protocol):
-    """Images that lie in files, still encoded, by their position in the split."""
+    """Images that lie in files, by their position in the split."""
 
     @property
     def processes(self) -> int:
         """How many processes decode them; 0: the process that asks."""
 
-    def read(self, position: int) -> bytes:
-        """The encoded image; raises OSError or ValueError where there is none."""
+    def image(self, position: int) -> Tensor:
+        """(3, h, w) uint8; raises OSError, RuntimeError or ValueError where it cannot be had."""
 
     def name(self, position: int) -> str:
         """Where the image lies, for a person who must mend it."""
