@@ -207,8 +207,10 @@ def pack(
         return
     from pg_platform.config.sweep import load_experiment
 
-    if file is None or dest is None or not file.is_file():
-        _refuse(f"no file {file or 'given'}; wanted is pg-pack FILE DEST, or pg-pack --verify DEST")
+    if file is None or dest is None:
+        _refuse("wanted is pg-pack FILE DEST, or pg-pack --verify DEST")
+    if not file.is_file():
+        _refuse(f"no file {file}; examples/digits.yaml shows the form, and docs/data.md the kinds")
     experiment = _checked(lambda: load_experiment(file, overrides))
     with _exit_codes():
         from pg_platform.data.packing import write_pack
