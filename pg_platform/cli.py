@@ -99,7 +99,8 @@ def train(  # noqa: PLR0913 - the options of the command
         if result.reused:
             click.echo(f"{file.stem}: finished before, not run again")
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
-        failed = {trial.name: error for error in result.verdict.failed.values()}
+        named = dict.fromkeys(result.verdict.failed, trial.name)
+        failed = {named[trial_id]: error for trial_id, error in result.verdict.failed.items()}
         _leave(failed, interrupted=bool(result.verdict.interrupted))
 
 
