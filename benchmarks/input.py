@@ -35,7 +35,7 @@ from pg_platform.data.crops import cut, random_boxes
 from pg_platform.data.decoding import decode
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import GameLoader, Share
-from pg_platform.data.views import MEAN, STD, Draws, augment, draw_views, normalize
+from pg_platform.data.views import MEAN, STD, Draws, draw_views, finish
 
 BATCH = 32
 SIZE = 224
@@ -153,11 +153,10 @@ def _cut(originals: list[Tensor], draws: Draws) -> Tensor:
 
 
 def _finish(views: list[Tensor], draws: tuple[Draws, Draws]) -> tuple[Tensor, Tensor]:
-    speaker, listener = (pixels.float() / 255 for pixels in views)
     law = Views()
     return (
-        normalize(augment(speaker, draws[0], law, law.speaker)),
-        normalize(augment(listener, draws[1], law, law.listener)),
+        finish(views[0], draws[0], law, law.speaker),
+        finish(views[1], draws[1], law, law.listener),
     )
 
 

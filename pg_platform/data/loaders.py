@@ -16,7 +16,7 @@ from pg_platform.data.decoding import Decoder
 from pg_platform.data.images import Images
 from pg_platform.data.membership import name_hash
 from pg_platform.data.sizes import check_pool, steps_in
-from pg_platform.data.views import Draws, augment, draw_views, normalize
+from pg_platform.data.views import Draws, draw_views, finish, normalize
 
 EVALUATION_BATCH = 256
 """Images in a batch that nothing is learnt from; the validation views depend on it."""
@@ -111,7 +111,7 @@ def plain_batches(
         for positions in torch.split(torch.arange(len(images)), EVALUATION_BATCH)
     )
     for (pixels,), shown in _cut(images, cuts, None, experiment.data.image_size, device):
-        yield normalize(pixels), shown
+        yield normalize(pixels if pixels.is_floating_point() else pixels / 255), shown
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def _batches(
     cut = _cut(images, cuts, views.crop, experiment.data.image_size, device)
     for deal, (pixels, shown) in zip(deals, cut, strict=True):
         yield Batch(
-            speaker=normalize(augment(pixels[0], deal.draws[0], views, views.speaker)),
-            listener=normalize(augment(pixels[1], deal.draws[1], views, views.listener)),
+            speaker=finish(pixels[0], deal.draws[0], views, views.speaker),
+            listener=finish(pixels[1], deal.draws[1], views, views.listener),
             index=shown,
         )
 
@@ -140,14 +140,17 @@ def _batches(
 def _cut(
     images: Images, cuts: Iterable[Cuts], law: Crop | None, size: int, device: torch.device
 ) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
-    """Views in [0, 1], (n, 3, size, size) each, on the device, and the positions (n,) shown."""
+    """Views (n, 3, size, size) each, on the device, and the positions (n,) shown.
+
+    They are uint8 where the host has cut them, else floats in [0, 1].
+    """
     if isinstance(images.pixels, Tensor):
         for one in cuts:
             chosen = images.pixels[one.positions].to(device)
             yield [_cut_in_memory(chosen, own, law, size) for own in one.uniform], one.positions
     else:
         for views, shown in Decoder(images, images.pixels, law, size).views(cuts, device):
-            yield (views.float() / 255).unbind(), shown
+            yield views.unbind(), shown
 
 
 def _cut_in_memory(pixels: Tensor, uniform: Tensor, law: Crop | None, size: int) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ class Draws:
 
     crop: Tensor  # (n, CROP_DRAWS), uniform in [0, 1)
     colour: Tensor  # (n, 10), uniform in [0, 1)
-    order: tuple[int, ...]  # of brightness, contrast, saturation, hue
+    order: Tensor  # (n, 4) int64, of brightness, contrast, saturation, hue
 
 
 def draw_views(seed: int, images: int, rows: slice = slice(None)) -> tuple[Draws, Draws]:
@@ -44,50 +46,121 @@ def draw_views(seed: int, images: int, rows: slice = slice(None)) -> tuple[Draws
 
 def _draw(generator: torch.Generator, images: int, rows: slice) -> Draws:
     uniform = torch.rand(images, CROP_DRAWS + _COLOUR_DRAWS, generator=generator)[rows]
-    order = torch.randperm(4, generator=generator).tolist()
-    return Draws(uniform[:, :CROP_DRAWS], uniform[:, CROP_DRAWS:], tuple(order))
+    order = torch.rand(images, len(_JITTERS), generator=generator)[rows].argsort(dim=1)
+    return Draws(uniform[:, :CROP_DRAWS], uniform[:, CROP_DRAWS:], order)
 
 
-def augment(pixels: Tensor, draws: Draws, views: Views, own: SpeakerView | ListenerView) -> Tensor:
-    """Flip, jitter, grey, blur and solarise (n, 3, h, w) in [0, 1], each image by its own draws.
+def finish(
+    pixels: Tensor,
+    draws: Draws,
+    views: Views,
+    own: SpeakerView | ListenerView,
+    together: int | None = None,
+) -> Tensor:
+    """`augment`, then `normalize`, while the pixels are still in the cache."""
+    finished = torch.empty(pixels.shape, device=pixels.device)
+    mean, scale = _normal(pixels.device)
+    for rows, part in _parts(pixels, _changes(draws, views, own), together):
+        torch.mul(part.sub_(mean), scale, out=finished[rows])
+    return finished
 
-    `own` are the probabilities that only this agent's view has. Whether an image is changed is
-    known on the host, so only those that are go through an operation, and no device is waited
-    for.
+
+def augment(
+    pixels: Tensor,
+    draws: Draws,
+    views: Views,
+    own: SpeakerView | ListenerView,
+    together: int | None = None,
+) -> Tensor:
+    """Flip, jitter, grey, blur and solarise (n, 3, h, w), each image by its own draws.
+
+    Takes uint8, or floats in [0, 1], and gives floats in [0, 1]. `own` are the probabilities that
+    only this agent's view has. `together` images go through an operation at once: by default
+    one on a CPU, whose cache holds it from the first operation to the last, and all elsewhere.
+    Whether an image is changed is known on the host, so only those that are go through an
+    operation, and no device is waited for.
     """
-    flip, jitter, *factors, grey, blur, sigma, solarize = draws.colour.unbind(1)
-    pixels = _some(pixels, flip < views.flip, lambda chosen, _: chosen.flip(3))
-    if (strengths := views.color_jitter) is not None:
-        changes = _jitter_factors(torch.stack(factors), strengths)
-        pixels = _some(
-            pixels,
-            jitter < strengths.probability,
-            lambda chosen, rows: _jitter(chosen, changes[:, rows], draws.order),
-        )
-    pixels = _some(
-        pixels, grey < views.grayscale, lambda chosen, _: _grey(chosen).expand(chosen.shape)
-    )
-    pixels = _some(pixels, blur < own.blur, lambda chosen, rows: _blur(chosen, sigma[rows]))
-    return _some(pixels, solarize < own.solarize, lambda chosen, _: _solarize(chosen))
+    return torch.cat([part for _, part in _parts(pixels, _changes(draws, views, own), together)])
 
 
 def normalize(pixels: Tensor) -> Tensor:
     """(n, 3, h, w) in [0, 1] to mean 0 and standard deviation 1 over ImageNet."""
-    mean = torch.tensor(MEAN, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).view(3, 1, 1)
-    normalized: Tensor = (pixels - mean) / std
-    return normalized
+    mean, scale = _normal(pixels.device)
+    return (pixels - mean) * scale
 
 
-def _some(pixels: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`pixels` with `change(pixels[rows], rows)` in the rows that `chosen` (n,) marks."""
-    rows = chosen.nonzero().squeeze(1)
-    if len(rows) == 0:
-        return pixels
-    if len(rows) == len(pixels):
-        return change(pixels, rows)
-    there = rows.to(pixels.device)
-    return pixels.index_copy(0, there, change(pixels[there], rows))
+def _normal(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(3, 1, 1) each: what is subtracted, and by what the rest is multiplied."""
+    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
+    return mean, 1 / torch.tensor(STD, device=device).view(3, 1, 1)
+
+
+_Rows = slice | list[int]
+
+
+class _Change(NamedTuple):
+    """An operation on some images of a batch, which may write into the pixels it is given."""
+
+    chosen: list[bool]
+    apply: Callable[[Tensor, _Rows], Tensor]
+    """From the pixels of these rows alone, (rows, 3, h, w) in [0, 1], and their numbers."""
+
+
+def _parts(
+    pixels: Tensor, changes: list[_Change], together: int | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Some rows of the batch at a time, changed, in memory of their own."""
+    if together is None:
+        together = 1 if pixels.device.type == "cpu" else len(pixels)
+    for start in range(0, len(pixels), together):
+        rows = slice(start, min(start + together, len(pixels)))
+        part = _floats(pixels[rows])
+        for change in changes:
+            part = _changed(part, rows, change)
+        yield rows, part
+
+
+def _floats(pixels: Tensor) -> Tensor:
+    """A copy in [0, 1]."""
+    if pixels.dtype == torch.uint8:
+        return pixels.float().mul_(1 / 255)
+    return pixels.clone()
+
+
+def _changed(part: Tensor, rows: slice, change: _Change) -> Tensor:
+    """`part`, the `rows` of the batch, with a change where it is chosen."""
+    chosen = [row for row in range(rows.start, rows.stop) if change.chosen[row]]
+    if not chosen:
+        return part
+    if len(chosen) == len(part):
+        return change.apply(part, rows)
+    there = torch.tensor(chosen) - rows.start
+    there = there.to(part.device, non_blocking=True)
+    return part.index_copy_(0, there, change.apply(part[there], chosen))
+
+
+def _changes(draws: Draws, views: Views, own: SpeakerView | ListenerView) -> list[_Change]:
+    flip, jitter, *factors, grey, blur, sigma, solarize = draws.colour.unbind(1)
+    jitters: list[_Change] = []
+    if (strengths := views.color_jitter) is not None:
+        chosen = jitter < strengths.probability
+        jitters = _jitters(draws.order, chosen, _jitter_factors(torch.stack(factors), strengths))
+    return [
+        _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
+        *jitters,
+        _Change((grey < views.grayscale).tolist(), lambda pixels, _: _greyed(pixels)),
+        _Change((blur < own.blur).tolist(), lambda pixels, rows: _blur(pixels, sigma[rows])),
+        _Change((solarize < own.solarize).tolist(), lambda pixels, _: _solarize(pixels)),
+    ]
+
+
+def _jitters(order: Tensor, chosen: Tensor, factors: Tensor) -> list[_Change]:
+    """Each operation at each place of the order, for the images that have it there."""
+    return [
+        _Change((chosen & (order[:, place] == operation)).tolist(), partial(_jitter, change, own))
+        for place in range(len(_JITTERS))
+        for operation, (change, own) in enumerate(zip(_JITTERS, factors, strict=True))
+    ]
 
 
 def _jitter_factors(uniform: Tensor, strengths: ColorJitter) -> Tensor:
@@ -98,42 +171,47 @@ def _jitter_factors(uniform: Tensor, strengths: ColorJitter) -> Tensor:
     return low + (high - low) * uniform
 
 
-def _jitter(pixels: Tensor, factors: Tensor, order: tuple[int, ...]) -> Tensor:
-    for operation in order:
-        factor = factors[operation].to(pixels.device).view(-1, 1, 1, 1)
-        pixels = _JITTERS[operation](pixels, factor)
-    return pixels
+def _jitter(
+    change: Callable[[Tensor, Tensor], Tensor], factors: Tensor, pixels: Tensor, rows: _Rows
+) -> Tensor:
+    own = factors[rows].to(pixels.device, non_blocking=True)
+    return change(pixels, own.view(-1, 1, 1, 1))
 
 
 def _brightness(pixels: Tensor, factor: Tensor) -> Tensor:
-    return (pixels * factor).clamp(0, 1)
+    return pixels.mul_(factor).clamp_(0, 1)
 
 
 def _contrast(pixels: Tensor, factor: Tensor) -> Tensor:
-    mean = _grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(mean, pixels, factor).clamp(0, 1)
+    mean = _grey(pixels.mean(dim=(2, 3), keepdim=True))  # the mean of the grey image
+    return pixels.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
 
 def _saturation(pixels: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(_grey(pixels), pixels, factor).clamp(0, 1)
+    grey = _grey(pixels).mul_(1 - factor)
+    return pixels.mul_(factor).add_(grey).clamp_(0, 1)
 
 
 def _hue(pixels: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by `shift` (n, 1, 1, 1) of a whole turn; value and saturation stay."""
-    red, green, blue = pixels.unbind(1)
+    """Turn the hue by `shift` (n, 1, 1, 1) of a whole turn; value and saturation stay.
+
+    With r, g, b scaled to a least of 0 and a largest of 1, the hue is 1 - r + g + b sextants from
+    red, towards green where g > b. A channel lacks none of the chroma within one sextant of its
+    own hue, and all of it from two on.
+    """
+    red, green, blue = pixels.split(1, dim=1)
     value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # products with 0 and 1, as torch.where costs ten times as much on the CPU
-    reddest = (value == red).float()
-    greenest = (value == green).float() * (1 - reddest)
-    bluest = 1 - reddest - greenest
-    away = reddest * (green - blue) + greenest * (blue - red) + bluest * (red - green)
-    sextant = away / chroma.clamp(min=1e-20) + 2 * greenest + 4 * bluest  # 0 where all is grey
-    # a channel has all of `chroma` within a sextant of its own hue, and none from two sextants on
-    own = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
-    turned = own + (sextant[:, None] + 6 * shift)
-    turned = turned - 6 * (turned / 6).floor()
-    return value[:, None] - chroma[:, None] * (2 - (turned - 2).abs()).clamp(0, 1)
+    least = torch.minimum(torch.minimum(red, green), blue)
+    chroma = value - least
+    away = (green + blue).sub_(red).add_(value).sub_(least, alpha=2)
+    away.div_(chroma.clamp(min=1e-20))  # 0 where all is grey
+    sextant = away.copysign_(green - blue)  # -3 to 3
+    own = torch.tensor([0.0, 2.0, -2.0], device=pixels.device).view(1, 3, 1, 1)
+    turn = (6 * shift - own + 3).remainder_(6) - 3
+    # 3 - | |x| - 3 | is the distance from 0 on a circle of 6, for x from -6 to 6
+    near = (sextant + turn).abs_().sub_(3).abs_().clamp_(1, 2)  # 1: lacks all, 2: lacks none
+    turned: Tensor = near.mul_(chroma).add_(least.mul_(2).sub_(value))
+    return turned
 
 
 _JITTERS = (_brightness, _contrast, _saturation, _hue)
@@ -141,22 +219,48 @@ _JITTERS = (_brightness, _contrast, _saturation, _hue)
 
 def _grey(pixels: Tensor) -> Tensor:
     """(n, 1, h, w) luma of ITU-R 601."""
-    red, green, blue = pixels.unbind(1)
-    return (0.2989 * red + 0.587 * green + 0.114 * blue)[:, None]
+    red, green, blue = pixels.split(1, dim=1)
+    grey: Tensor = 0.2989 * red
+    return grey.add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def _greyed(pixels: Tensor) -> Tensor:
+    return pixels.copy_(_grey(pixels))
 
 
 def _blur(pixels: Tensor, uniform: Tensor) -> Tensor:
-    """Gaussian blur of each image by its own width, from uniform numbers (n,)."""
+    """Gaussian blur of each image by its own width, from uniform numbers (n,).
+
+    Along each axis a product of matrices, block by block: a block of results and the radius on
+    both sides of it are two blocks of pixels, and all blocks of an image share their weights.
+    Rows of all channels are one long column of blocks; one that spans two channels is dropped.
+    """
     count, channels, height, width = pixels.shape
+    radius = blur_radius(width)
+    block = 2 * radius
     scale = width / BLUR_SIZE
     low, high = (sigma * scale for sigma in BLUR_SIGMA)
-    kernel = _kernels(low + (high - low) * uniform, blur_radius(width)).to(pixels.device)
-    kernel = kernel.repeat_interleave(channels, dim=0)[:, None, None]  # (n * 3, 1, 1, taps)
-    pad = [blur_radius(width)] * 4
-    flat = F.pad(pixels, pad, mode="reflect").flatten(0, 1)[None]
-    flat = F.conv2d(flat, kernel, groups=count * channels)
-    flat = F.conv2d(flat, kernel.mT, groups=count * channels)
-    return flat.view(count, channels, height, width)
+    band = _bands(_kernels(low + (high - low) * uniform, radius)).to(pixels.device)
+    pad = [radius, radius + -width % block, radius, radius + -height % block]
+    padded = F.pad(pixels, pad, mode="reflect").flatten(1, 2)  # (n, 3 * rows, columns)
+
+    blocks = padded.unfold(2, 2 * block, block).transpose(1, 2)  # (n, blocks, 3 * rows, 2 block)
+    each = band[:, None].expand(-1, blocks.shape[1], -1, -1).flatten(0, 1)
+    wide = torch.bmm(blocks.flatten(0, 1), each.mT).view(count, -1, padded.shape[1], block)
+    wide = wide.transpose(1, 2).flatten(2)  # (n, 3 * rows, columns - block)
+
+    blocks = wide.unfold(1, 2 * block, block).transpose(2, 3)  # (n, blocks, 2 block, columns)
+    each = band[:, None].expand(-1, blocks.shape[1], -1, -1).flatten(0, 1)
+    tall = torch.bmm(each, blocks.flatten(0, 1)).view(count, -1, wide.shape[2])
+    tall = F.pad(tall, [0, 0, 0, block]).view(count, channels, -1, wide.shape[2])
+    return tall[..., :height, :width].contiguous()
+
+
+def _bands(kernels: Tensor) -> Tensor:
+    """(n, block, 2 block) from (n, block + 1) weights: row i has them from column i on."""
+    block = kernels.shape[1] - 1
+    tap = torch.arange(2 * block) - torch.arange(block)[:, None]
+    return kernels[:, tap.clamp(0, block)] * ((tap >= 0) & (tap <= block))
 
 
 def blur_radius(size: int) -> int:
@@ -172,4 +276,4 @@ def _kernels(sigma: Tensor, radius: int) -> Tensor:
 
 def _solarize(pixels: Tensor) -> Tensor:
     """1 - x from x = 0.5 on, which is the smaller of the two."""
-    return torch.minimum(pixels, 1 - pixels)
+    return torch.minimum(pixels, 1 - pixels, out=pixels)
