@@ -60,7 +60,7 @@ def finish(
     """`augment`, then `normalize`, while the pixels are still in the cache."""
     finished = torch.empty(pixels.shape, device=pixels.device)
     mean, scale = _normal(pixels.device)
-    for rows, part in _parts(pixels, _changes(draws, views, own), together):
+    for rows, part in _parts(pixels, _changes(draws, views, own, pixels.shape[3]), together):
         torch.mul(part.sub_(mean), scale, out=finished[rows])
     return finished
 
@@ -80,7 +80,9 @@ def augment(
     Whether an image is changed is known on the host, so only those that are go through an
     operation, and no device is waited for.
     """
-    return torch.cat([part for _, part in _parts(pixels, _changes(draws, views, own), together)])
+    return torch.cat(
+        [part for _, part in _parts(pixels, _changes(draws, views, own, pixels.shape[3]), together)]
+    )
 
 
 def normalize(pixels: Tensor) -> Tensor:
@@ -139,17 +141,23 @@ def _changed(part: Tensor, rows: slice, change: _Change) -> Tensor:
     return part.index_copy_(0, there, change.apply(part[there], chosen))
 
 
-def _changes(draws: Draws, views: Views, own: SpeakerView | ListenerView) -> list[_Change]:
+def _changes(
+    draws: Draws, views: Views, own: SpeakerView | ListenerView, width: int
+) -> list[_Change]:
     flip, jitter, *factors, grey, blur, sigma, solarize = draws.colour.unbind(1)
     jitters: list[_Change] = []
     if (strengths := views.color_jitter) is not None:
         chosen = jitter < strengths.probability
         jitters = _jitters(draws.order, chosen, _jitter_factors(torch.stack(factors), strengths))
+    bands = _bands(sigma, width)
     return [
         _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
         *jitters,
         _Change((grey < views.grayscale).tolist(), lambda pixels, _: _greyed(pixels)),
-        _Change((blur < own.blur).tolist(), lambda pixels, rows: _blur(pixels, sigma[rows])),
+        _Change(
+            (blur < own.blur).tolist(),
+            lambda pixels, rows: _blur(pixels, bands[rows].to(pixels.device, non_blocking=True)),
+        ),
         _Change((solarize < own.solarize).tolist(), lambda pixels, _: _solarize(pixels)),
     ]
 
@@ -200,17 +208,21 @@ def _hue(pixels: Tensor, shift: Tensor) -> Tensor:
     own hue, and all of it from two on.
     """
     red, green, blue = pixels.split(1, dim=1)
-    value = torch.maximum(torch.maximum(red, green), blue)
-    least = torch.minimum(torch.minimum(red, green), blue)
-    chroma = value - least
-    away = (green + blue).sub_(red).add_(value).sub_(least, alpha=2)
-    away.div_(chroma.clamp(min=1e-20))  # 0 where all is grey
-    sextant = away.copysign_(green - blue)  # -3 to 3
+    value = torch.maximum(red, green)
+    torch.maximum(value, blue, out=value)
+    least = torch.minimum(red, green)
+    torch.minimum(least, blue, out=least)
+    sextant = (green + blue).sub_(red).add_(value).sub_(least, alpha=2)
+    chroma = value.sub_(least)
+    sextant.div_(chroma + 1e-20)  # 0 where all is grey
+    sextant.copysign_(green - blue)  # -3 to 3
+    lacking_all = least.sub_(chroma)
+
     own = torch.tensor([0.0, 2.0, -2.0], device=pixels.device).view(1, 3, 1, 1)
     turn = (6 * shift - own + 3).remainder_(6) - 3
     # 3 - | |x| - 3 | is the distance from 0 on a circle of 6, for x from -6 to 6
-    near = (sextant + turn).abs_().sub_(3).abs_().clamp_(1, 2)  # 1: lacks all, 2: lacks none
-    turned: Tensor = near.mul_(chroma).add_(least.mul_(2).sub_(value))
+    near = torch.add(sextant, turn, out=pixels).abs_().sub_(3).abs_().clamp_(1, 2)
+    turned: Tensor = near.mul_(chroma).add_(lacking_all)  # 1: lacks all, 2: lacks none
     return turned
 
 
@@ -228,37 +240,44 @@ def _greyed(pixels: Tensor) -> Tensor:
     return pixels.copy_(_grey(pixels))
 
 
-def _blur(pixels: Tensor, uniform: Tensor) -> Tensor:
-    """Gaussian blur of each image by its own width, from uniform numbers (n,).
+def _blur(pixels: Tensor, bands: Tensor) -> Tensor:
+    """Gaussian blur of each image by its own weights, (n, block, 2 block).
 
     Along each axis a product of matrices, block by block: a block of results and the radius on
     both sides of it are two blocks of pixels, and all blocks of an image share their weights.
-    Rows of all channels are one long column of blocks; one that spans two channels is dropped.
+    Rows of all channels are one long column of blocks; those that span two channels are skipped.
     """
     count, channels, height, width = pixels.shape
-    radius = blur_radius(width)
-    block = 2 * radius
-    scale = width / BLUR_SIZE
-    low, high = (sigma * scale for sigma in BLUR_SIGMA)
-    band = _bands(_kernels(low + (high - low) * uniform, radius)).to(pixels.device)
+    block = bands.shape[1]
+    radius = block // 2
     pad = [radius, radius + -width % block, radius, radius + -height % block]
     padded = F.pad(pixels, pad, mode="reflect").flatten(1, 2)  # (n, 3 * rows, columns)
+    rows = padded.shape[1] // channels
 
     blocks = padded.unfold(2, 2 * block, block).transpose(1, 2)  # (n, blocks, 3 * rows, 2 block)
-    each = band[:, None].expand(-1, blocks.shape[1], -1, -1).flatten(0, 1)
-    wide = torch.bmm(blocks.flatten(0, 1), each.mT).view(count, -1, padded.shape[1], block)
-    wide = wide.transpose(1, 2).flatten(2)  # (n, 3 * rows, columns - block)
+    wide = torch.bmm(blocks.flatten(0, 1), _repeated(bands.mT, blocks.shape[1]))
+    wide = wide.view(count, -1, channels * rows, block).transpose(1, 2).flatten(2)
 
+    columns = wide.shape[2]
     blocks = wide.unfold(1, 2 * block, block).transpose(2, 3)  # (n, blocks, 2 block, columns)
-    each = band[:, None].expand(-1, blocks.shape[1], -1, -1).flatten(0, 1)
-    tall = torch.bmm(each, blocks.flatten(0, 1)).view(count, -1, wide.shape[2])
-    tall = F.pad(tall, [0, 0, 0, block]).view(count, channels, -1, wide.shape[2])
-    return tall[..., :height, :width].contiguous()
+    tall = torch.bmm(_repeated(bands, blocks.shape[1]), blocks.flatten(0, 1))
+    stride = (tall.numel() // count, rows * columns, columns, 1)
+    return tall.as_strided(pixels.shape, stride)
 
 
-def _bands(kernels: Tensor) -> Tensor:
-    """(n, block, 2 block) from (n, block + 1) weights: row i has them from column i on."""
-    block = kernels.shape[1] - 1
+def _repeated(bands: Tensor, times: int) -> Tensor:
+    return bands[:, None].expand(-1, times, -1, -1).flatten(0, 1)
+
+
+def _bands(uniform: Tensor, width: int) -> Tensor:
+    """(n, block, 2 block): row i has the weights of a blur, of 2 radius + 1 pixels, from column i.
+
+    From uniform numbers (n,), for images of `width`.
+    """
+    radius = blur_radius(width)
+    low, high = (sigma * width / BLUR_SIZE for sigma in BLUR_SIGMA)
+    kernels = _kernels(low + (high - low) * uniform, radius)
+    block = 2 * radius
     tap = torch.arange(2 * block) - torch.arange(block)[:, None]
     return kernels[:, tap.clamp(0, block)] * ((tap >= 0) & (tap <= block))
 
