@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from pg_platform.config.experiment import Crop, ListenerView, SpeakerView, Views
+from pg_platform.config.experiment import ColorJitter, Crop, ListenerView, SpeakerView, Views
 from pg_platform.data.crops import CROP_DRAWS, cut, random_boxes
 from pg_platform.data.views import augment, blur_radius, draw_views
 
@@ -47,6 +47,23 @@ def test_blurs_leave_as_much_detail_as_theirs() -> None:
     law = v2.GaussianBlur(2 * blur_radius(SIZE) + 1, (narrow, wide))
     theirs = torch.stack([law(noise) for _ in range(DRAWS)])
     assert distance(*(features(views)["detail"] for views in (ours, theirs))) < by_chance(DRAWS)
+
+
+@pytest.mark.parametrize("jitter", ["brightness", "contrast", "saturation", "hue"])
+def test_a_jitter_alone_has_the_quantiles_of_theirs(jitter: str) -> None:
+    count = DRAWS // 4
+    image = F.to_dtype(F.pil_to_tensor(photo().resize((12, 12))), torch.float32, scale=True)
+    strengths = dict.fromkeys(["brightness", "contrast", "saturation", "hue"], 0.0)
+    strengths[jitter] = ColorJitter().model_dump()[jitter]
+    only_jitter = NOTHING.model_copy(
+        update={"color_jitter": ColorJitter(probability=1.0, **strengths)}
+    )
+    off = SpeakerView(blur=0.0, solarize=0.0)
+    ours = augment(image.expand(count, -1, -1, -1), draw_views(0, count)[0], only_jitter, off)
+    torch.manual_seed(0)
+    law = v2.ColorJitter(**strengths)
+    theirs = torch.stack([law(image) for _ in range(count)])
+    assert distance(*(features(views)[jitter] for views in (ours, theirs))) < by_chance(count)
 
 
 @pytest.mark.parametrize("side", ["area", "aspect"])
