@@ -14,8 +14,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import ColorJitter, Crop, ListenerView, SpeakerView, Views
+from pg_platform.data.colours import blur_radius
 from pg_platform.data.crops import CROP_DRAWS, cut, random_boxes
-from pg_platform.data.views import augment, blur_radius, draw_views
+from pg_platform.data.views import augment, draw_views
 
 DRAWS = 10_000
 PER_AGENT = DRAWS // 2

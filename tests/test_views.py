@@ -13,8 +13,9 @@ from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import ColorJitter, Crop, ListenerView, SpeakerView, Views
+from pg_platform.data.colours import blur_radius
 from pg_platform.data.crops import CROP_DRAWS, cut, cut_batch, cut_plain, random_boxes
-from pg_platform.data.views import Draws, augment, blur_radius, draw_views, finish, normalize
+from pg_platform.data.views import Draws, augment, draw_views, finish, normalize
 
 OFF = SpeakerView(blur=0.0, solarize=0.0)
 ALL_OFF = Views(flip=0.0, color_jitter=None, grayscale=0.0)

@@ -1,8 +1,7 @@
-"""Two random views of each image: what is drawn for them, and how colours change."""
+"""Two random views of each image: what is drawn for them, and which images it changes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,18 +9,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pg_platform.config.experiment import ColorJitter, ListenerView, SpeakerView, Views
+from pg_platform.data import colours
 from pg_platform.data.crops import CROP_DRAWS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels: every view ends normalised by them."""
-
-BLUR_SIGMA = (0.1, 2.0)
-"""Standard deviation of the blur in pixels of an image of BLUR_SIZE; it scales with the image."""
-
-BLUR_SIZE = 224
 
 _COLOUR_DRAWS = 10
 
@@ -46,7 +40,7 @@ def draw_views(seed: int, images: int, rows: slice = slice(None)) -> tuple[Draws
 
 def _draw(generator: torch.Generator, images: int, rows: slice) -> Draws:
     uniform = torch.rand(images, CROP_DRAWS + _COLOUR_DRAWS, generator=generator)[rows]
-    order = torch.rand(images, len(_JITTERS), generator=generator)[rows].argsort(dim=1)
+    order = torch.rand(images, len(colours.JITTERS), generator=generator)[rows].argsort(dim=1)
     return Draws(uniform[:, :CROP_DRAWS], uniform[:, CROP_DRAWS:], order)
 
 
@@ -80,9 +74,8 @@ def augment(
     Whether an image is changed is known on the host, so only those that are go through an
     operation, and no device is waited for.
     """
-    return torch.cat(
-        [part for _, part in _parts(pixels, _changes(draws, views, own, pixels.shape[3]), together)]
-    )
+    changes = _changes(draws, views, own, pixels.shape[3])
+    return torch.cat([part for _, part in _parts(pixels, changes, together)])
 
 
 def normalize(pixels: Tensor) -> Tensor:
@@ -149,16 +142,17 @@ def _changes(
     if (strengths := views.color_jitter) is not None:
         chosen = jitter < strengths.probability
         jitters = _jitters(draws.order, chosen, _jitter_factors(torch.stack(factors), strengths))
-    bands = _bands(sigma, width)
+    bands = colours.blur_weights(sigma, width)
+
+    def blurred(pixels: Tensor, rows: _Rows) -> Tensor:
+        return colours.blur(pixels, bands[rows].to(pixels.device, non_blocking=True))
+
     return [
         _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
         *jitters,
-        _Change((grey < views.grayscale).tolist(), lambda pixels, _: _greyed(pixels)),
-        _Change(
-            (blur < own.blur).tolist(),
-            lambda pixels, rows: _blur(pixels, bands[rows].to(pixels.device, non_blocking=True)),
-        ),
-        _Change((solarize < own.solarize).tolist(), lambda pixels, _: _solarize(pixels)),
+        _Change((grey < views.grayscale).tolist(), lambda pixels, _: colours.greyed(pixels)),
+        _Change((blur < own.blur).tolist(), blurred),
+        _Change((solarize < own.solarize).tolist(), lambda pixels, _: colours.solarize(pixels)),
     ]
 
 
@@ -166,8 +160,8 @@ def _jitters(order: Tensor, chosen: Tensor, factors: Tensor) -> list[_Change]:
     """Each operation at each place of the order, for the images that have it there."""
     return [
         _Change((chosen & (order[:, place] == operation)).tolist(), partial(_jitter, change, own))
-        for place in range(len(_JITTERS))
-        for operation, (change, own) in enumerate(zip(_JITTERS, factors, strict=True))
+        for place in range(len(colours.JITTERS))
+        for operation, (change, own) in enumerate(zip(colours.JITTERS, factors, strict=True))
     ]
 
 
@@ -184,115 +178,3 @@ def _jitter(
 ) -> Tensor:
     own = factors[rows].to(pixels.device, non_blocking=True)
     return change(pixels, own.view(-1, 1, 1, 1))
-
-
-def _brightness(pixels: Tensor, factor: Tensor) -> Tensor:
-    return pixels.mul_(factor).clamp_(0, 1)
-
-
-def _contrast(pixels: Tensor, factor: Tensor) -> Tensor:
-    mean = _grey(pixels.mean(dim=(2, 3), keepdim=True))  # the mean of the grey image
-    return pixels.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 1)
-
-
-def _saturation(pixels: Tensor, factor: Tensor) -> Tensor:
-    grey = _grey(pixels).mul_(1 - factor)
-    return pixels.mul_(factor).add_(grey).clamp_(0, 1)
-
-
-def _hue(pixels: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by `shift` (n, 1, 1, 1) of a whole turn; value and saturation stay.
-
-    With r, g, b scaled to a least of 0 and a largest of 1, the hue is 1 - r + g + b sextants from
-    red, towards green where g > b. A channel lacks none of the chroma within one sextant of its
-    own hue, and all of it from two on.
-    """
-    red, green, blue = pixels.split(1, dim=1)
-    value = torch.maximum(red, green)
-    torch.maximum(value, blue, out=value)
-    least = torch.minimum(red, green)
-    torch.minimum(least, blue, out=least)
-    sextant = (green + blue).sub_(red).add_(value).sub_(least, alpha=2)
-    chroma = value.sub_(least)
-    sextant.div_(chroma + 1e-20)  # 0 where all is grey
-    sextant.copysign_(green - blue)  # -3 to 3
-    lacking_all = least.sub_(chroma)
-
-    own = torch.tensor([0.0, 2.0, -2.0], device=pixels.device).view(1, 3, 1, 1)
-    turn = (6 * shift - own + 3).remainder_(6) - 3
-    # 3 - | |x| - 3 | is the distance from 0 on a circle of 6, for x from -6 to 6
-    near = torch.add(sextant, turn, out=pixels).abs_().sub_(3).abs_().clamp_(1, 2)
-    turned: Tensor = near.mul_(chroma).add_(lacking_all)  # 1: lacks all, 2: lacks none
-    return turned
-
-
-_JITTERS = (_brightness, _contrast, _saturation, _hue)
-
-
-def _grey(pixels: Tensor) -> Tensor:
-    """(n, 1, h, w) luma of ITU-R 601."""
-    red, green, blue = pixels.split(1, dim=1)
-    grey: Tensor = 0.2989 * red
-    return grey.add_(green, alpha=0.587).add_(blue, alpha=0.114)
-
-
-def _greyed(pixels: Tensor) -> Tensor:
-    return pixels.copy_(_grey(pixels))
-
-
-def _blur(pixels: Tensor, bands: Tensor) -> Tensor:
-    """Gaussian blur of each image by its own weights, (n, block, 2 block).
-
-    Along each axis a product of matrices, block by block: a block of results and the radius on
-    both sides of it are two blocks of pixels, and all blocks of an image share their weights.
-    Rows of all channels are one long column of blocks; those that span two channels are skipped.
-    """
-    count, channels, height, width = pixels.shape
-    block = bands.shape[1]
-    radius = block // 2
-    pad = [radius, radius + -width % block, radius, radius + -height % block]
-    padded = F.pad(pixels, pad, mode="reflect").flatten(1, 2)  # (n, 3 * rows, columns)
-    rows = padded.shape[1] // channels
-
-    blocks = padded.unfold(2, 2 * block, block).transpose(1, 2)  # (n, blocks, 3 * rows, 2 block)
-    wide = torch.bmm(blocks.flatten(0, 1), _repeated(bands.mT, blocks.shape[1]))
-    wide = wide.view(count, -1, channels * rows, block).transpose(1, 2).flatten(2)
-
-    columns = wide.shape[2]
-    blocks = wide.unfold(1, 2 * block, block).transpose(2, 3)  # (n, blocks, 2 block, columns)
-    tall = torch.bmm(_repeated(bands, blocks.shape[1]), blocks.flatten(0, 1))
-    stride = (tall.numel() // count, rows * columns, columns, 1)
-    return tall.as_strided(pixels.shape, stride)
-
-
-def _repeated(bands: Tensor, times: int) -> Tensor:
-    return bands[:, None].expand(-1, times, -1, -1).flatten(0, 1)
-
-
-def _bands(uniform: Tensor, width: int) -> Tensor:
-    """(n, block, 2 block): row i has the weights of a blur, of 2 radius + 1 pixels, from column i.
-
-    From uniform numbers (n,), for images of `width`.
-    """
-    radius = blur_radius(width)
-    low, high = (sigma * width / BLUR_SIZE for sigma in BLUR_SIGMA)
-    kernels = _kernels(low + (high - low) * uniform, radius)
-    block = 2 * radius
-    tap = torch.arange(2 * block) - torch.arange(block)[:, None]
-    return kernels[:, tap.clamp(0, block)] * ((tap >= 0) & (tap <= block))
-
-
-def blur_radius(size: int) -> int:
-    """Pixels to each side that a blur of an image of `size` looks at: four of its widest sigmas."""
-    return math.ceil(4 * BLUR_SIGMA[1] * size / BLUR_SIZE)
-
-
-def _kernels(sigma: Tensor, radius: int) -> Tensor:
-    """(n, 2 radius + 1) Gaussians that sum to 1."""
-    offset = torch.arange(-radius, radius + 1)
-    return torch.softmax(-((offset / sigma[:, None]) ** 2) / 2, dim=1)
-
-
-def _solarize(pixels: Tensor) -> Tensor:
-    """1 - x from x = 0.5 on, which is the smaller of the two."""
-    return torch.minimum(pixels, 1 - pixels, out=pixels)
