@@ -18,15 +18,18 @@ BLUR_SIZE = 224
 
 
 def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Towards black, or away from it, by `factor` (n, 1, 1, 1), as the next two."""
     return pixels.mul_(factor).clamp_(0, 1)
 
 
 def contrast(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Towards the mean of the grey image, or away from it."""
     mean = _grey(pixels.mean(dim=(2, 3), keepdim=True))  # the mean of the grey image
     return pixels.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
 
 def saturation(pixels: Tensor, factor: Tensor) -> Tensor:
+    """Towards the grey image, or away from it."""
     grey = _grey(pixels).mul_(1 - factor)
     return pixels.mul_(factor).add_(grey).clamp_(0, 1)
 
@@ -65,6 +68,7 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def greyed(pixels: Tensor) -> Tensor:
+    """The luma in all three channels."""
     return pixels.copy_(_grey(pixels))
 
 
