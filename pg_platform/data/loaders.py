@@ -145,8 +145,10 @@ def _cut(
     They are uint8 where the host has cut them, else floats in [0, 1].
     """
     if isinstance(images.pixels, Tensor):
+        # All of them live on the device from the first batch on, and are cut there.
+        pixels = images.pixels = images.pixels.to(device)
         for one in cuts:
-            chosen = images.pixels[one.positions].to(device)
+            chosen = pixels[one.positions.to(device, non_blocking=True)]
             yield [_cut_in_memory(chosen, own, law, size) for own in one.uniform], one.positions
     else:
         for views, shown in Decoder(images, images.pixels, law, size).views(cuts, device):
