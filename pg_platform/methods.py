@@ -22,6 +22,17 @@ class Method(Protocol):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and detached scalar metrics of this worker's rows of a global batch."""
 
+    def embed(
+        self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What `contrast` compares, (rows, width) of each side, and detached scalar metrics."""
+
+    def contrast(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and in-batch top-1 of this worker's rows; with `embed` before it, `forward`."""
+
+    def networks(self) -> Iterable[nn.Module]:
+        """The parts that torch.compile can take as they are."""
+
     def resting(self, epoch: int) -> Iterable[nn.Parameter]:
         """The parameters that do not learn in `epoch`, counted from 0."""
 
