@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,10 @@ def changed(experiment: Experiment, way: tuple[str, ...], value: Any) -> Experim
     pairs = [(value[0] / 2, value[1]), (value[0], value[1] * 2)] if isinstance(value, tuple) else []
     words = [not value, *WORDS, "other", 1, 1.0, 64]
     for candidate in (*numbers, *pairs, *words):
-        try:
+        with suppress(ValidationError):
             other = Experiment.model_validate(put(experiment.model_dump(), way, candidate))
-        except ValidationError:
-            continue
-        if other != experiment:
-            return other
+            if other != experiment:
+                return other
     raise AssertionError(f"no other value for {way}")
 
 

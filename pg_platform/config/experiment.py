@@ -57,34 +57,33 @@ class Stl10(_OnDisk):
     image_size: PositiveInt = 96
 
 
-class ImageFolder(_OnDisk):
-    """A folder in ImageNet's layout: train/CLASS/* and val/CLASS/*, or CLASS/* to be split."""
-
-    kind: Literal["image_folder"]
+class _Photos(_OnDisk):
     image_size: PositiveInt = 224
     loader_processes: NonNegativeInt = 0
 
 
-class Parquet(_OnDisk):
+class ImageFolder(_Photos):
+    """A folder in ImageNet's layout: train/CLASS/* and val/CLASS/*, or CLASS/* to be split."""
+
+    kind: Literal["image_folder"]
+
+
+class Parquet(_Photos):
     """Parquet files with a column of encoded images and a column of integer labels."""
 
     kind: Literal["parquet"]
     val_path: Location | None = None
     image_column: str = "image"
     label_column: str = "label"
-    image_size: PositiveInt = 224
-    loader_processes: NonNegativeInt = 0
 
 
-class Packed(_OnDisk):
+class Packed(_Photos):
     """A pack that `pg-pack` has made: images decoded once, for sets larger than memory.
 
     Where the source had two splits the pack has them, and `val_fraction` decides nothing.
     """
 
     kind: Literal["packed"]
-    image_size: PositiveInt = 224
-    loader_processes: NonNegativeInt = 0
 
 
 Data = Annotated[
@@ -168,32 +167,35 @@ class _Transformer(Section):
         return self
 
 
-class MlpSymbols(Section):
-    """A two-layer MLP on the pixels of one patch, which sees no other (sec. 3.4).
+class _Namer(Section):
+    """What names patches.
 
     `initial_logit_std` is the standard deviation of PatchSymbol's first logits for white noise,
     and about as much between digits. Null leaves PyTorch's initialisation (0.2), where Gumbel
     noise of deviation 1.28 hides the image at first and short runs collapse.
     """
 
-    kind: Literal["mlp"] = "mlp"
-    hidden: PositiveInt = 768
     initial_logit_std: PositiveFloat | None = 8.0
 
 
-class AffineSymbols(Section):
+class MlpSymbols(_Namer):
+    """A two-layer MLP on the pixels of one patch, which sees no other (sec. 3.4)."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: PositiveInt = 768
+
+
+class AffineSymbols(_Namer):
     """One affine map from the pixels of a patch to its logits."""
 
     kind: Literal["affine"]
-    initial_logit_std: PositiveFloat | None = 8.0
 
 
-class VitSymbols(_Transformer):
+class VitSymbols(_Transformer, _Namer):
     """A vision transformer over the whole image, then a two-layer MLP on each of its tokens."""
 
     kind: Literal["vit"]
     hidden: PositiveInt = 768
-    initial_logit_std: PositiveFloat | None = 8.0
 
 
 Symbols = Annotated[MlpSymbols | AffineSymbols | VitSymbols, Field(discriminator="kind")]
@@ -248,11 +250,14 @@ class BernoulliGate(Section):
     clamp: Annotated[float, Field(ge=0, lt=0.5)] = 0.02
 
 
-class TopGate(Section):
+class _ShareGate(Section):
+    share: OpenFraction = 0.5
+
+
+class TopGate(_ShareGate):
     """The `share` of the patches with the highest ranks is sent, always as many."""
 
     kind: Literal["top_k"]
-    share: OpenFraction = 0.5
     temperature: PositiveFloat = 0.1
 
 
@@ -262,14 +267,13 @@ class AllGate(Section):
     kind: Literal["all"]
 
 
-class RandomGate(Section):
+class RandomGate(_ShareGate):
     """A `share` of the patches, chosen by chance, is sent; nothing is ranked."""
 
     kind: Literal["random_k"]
-    share: OpenFraction = 0.5
 
 
-class AdaptiveGate(Section):
+class AdaptiveGate(_ShareGate):
     """A Bernoulli gate whose length can vary with the image, `share` of all patches on average.
 
     Importances are normalised over the batch and not in each image, so an image may have many
@@ -277,7 +281,6 @@ class AdaptiveGate(Section):
     """
 
     kind: Literal["adaptive"]
-    share: OpenFraction = 0.5
     temperature: PositiveFloat = 1.0
 
 
