@@ -159,3 +159,19 @@ def test_a_step_after_the_first_never_waits_for_the_device(changes: dict[str, An
             learner.step(batch, progress)
     with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
         learner.finish_epoch(progress)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_nothing_is_learned_from_the_first_step_that_is_not_finite_on(kind: str) -> None:
+    """The first step throws the weights far away, the second meets what they compute."""
+    wild = {"optimizer": {"kind": kind, "lr": 1e30, "warmup_fraction": 0.0}}
+    played = Experiment.model_validate(merged(SMALL, wild))
+    learner, progress = Learner(played, local_place(played.resources)), Progress()
+    batches = learner.batches(progress)
+    learner.step(next(batches), progress)
+    far = [parameter.detach().clone() for parameter in learner.method.parameters()]
+    for batch in batches:
+        learner.step(batch, progress)
+    assert learner.guard.bad_step() == 1
+    assert all(map(torch.equal, learner.method.parameters(), far))
+    assert all(bool(parameter.isfinite().all()) for parameter in far)
