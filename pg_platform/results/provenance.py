@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,8 @@ def provenance() -> dict[str, str]:
 
 def _user() -> str:
     """The login name, else the number that the system knows this user by."""
-    names = (os.environ[name] for name in ("LOGNAME", "USER") if name in os.environ)
-    return next(names, str(os.getuid()))
+    number = os.getuid()
+    return next((user.pw_name for user in pwd.getpwall() if user.pw_uid == number), str(number))
 
 
 def git(file: Path) -> dict[str, str]:
