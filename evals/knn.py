@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained
 
 
@@ -28,7 +29,7 @@ class Options(Section):
     query_chunk: Annotated[int, Field(ge=1)] = 256
 
 
-def evaluate(trained: Trained, options: Options) -> dict[str, float]:
+def evaluate(trained: Trained, options: Options) -> Measured:
     """Top-1 and top-5 accuracy, named with k and temperature.
 
     Raises ValueError where a split has no labels or the bank has fewer than k images.
@@ -47,10 +48,12 @@ def evaluate(trained: Trained, options: Options) -> dict[str, float]:
     )
     hits = ranked == query_labels[:, None]
     protocol = f"k{options.k}_T{options.temperature:g}"
-    return {
-        f"knn/top1_{protocol}": hits[:, 0].double().mean().item(),
-        f"knn/top5_{protocol}": hits.any(dim=1).double().mean().item(),
-    }
+    return Measured(
+        {
+            f"knn/top1_{protocol}": hits[:, 0].double().mean().item(),
+            f"knn/top5_{protocol}": hits.any(dim=1).double().mean().item(),
+        }
+    )
 
 
 def knn_votes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,8 @@ import torch
 from evals import evaluation_names
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
+from pg_platform.results.figures import drawn
+from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 
@@ -23,7 +25,7 @@ class Evaluation(Protocol):
 
     Options: type[Section]
 
-    def evaluate(self, trained: Trained, options: Section) -> Mapping[str, float]: ...
+    def evaluate(self, trained: Trained, options: Section) -> Measured: ...
 
 
 def load_evaluation(name: str) -> Evaluation:
@@ -50,12 +52,26 @@ def evaluate_target(
     device = torch.device("cuda" if gpu else "cpu")
     with closing(Store.open(root)) as store:
         for run_id, label, folder in _targets(store, target):
-            metrics = evaluation.evaluate(load_trained(folder, device), options)
+            measured = evaluation.evaluate(load_trained(folder, device), options)
             if run_id is not None:
-                store.put_evaluation(run_id, metrics)
-            shown = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+                _keep(store, run_id, name, measured)
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in measured.metrics.items())
             where = "" if run_id else "  (no run of this store has that folder: not stored)"
             yield f"{label}  {shown}{where}"
+
+
+def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:
+    """Everything found goes to the run: files below the folder named as the evaluation."""
+    store.put_evaluation(run_id, measured.metrics)
+    for path, table in measured.tables.items():
+        store.put_table(run_id, f"{name}/{path}", table)
+    for path, figure in measured.figures.items():
+        for suffix, content in drawn(figure).items():
+            store.put_bytes(run_id, f"{name}/{path}.{suffix}", content)
+    for path, content in measured.files.items():
+        store.put_bytes(run_id, f"{name}/{path}", content)
+    if measured.words:
+        store.put_text(run_id, f"{name}/words.md", measured.words + "\n")
 
 
 def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:

@@ -44,15 +44,15 @@ def test_an_evaluation_keeps_the_contract(name: str, trained: Trained) -> None:
     assert issubclass(evaluation.Options, Section)
     first_line = (evaluation.__doc__ or "").splitlines()[0]
     assert "Table" in first_line or "Fig" in first_line
-    metrics = evaluation.evaluate(trained, evaluation.Options())
+    metrics = evaluation.evaluate(trained, evaluation.Options()).metrics
     assert metrics
     assert all(key.startswith(f"{name}/") and math.isfinite(v) for key, v in metrics.items())
-    assert evaluation.evaluate(trained, evaluation.Options()) == metrics
+    assert evaluation.evaluate(trained, evaluation.Options()).metrics == metrics
 
 
 def test_knn_finds_classes_that_pixels_tell_apart(trained: Trained) -> None:
     """Ten digits: far above the 0.1 and 0.5 of guessing."""
-    metrics = load_evaluation("knn").evaluate(trained, Options())
+    metrics = load_evaluation("knn").evaluate(trained, Options()).metrics
     assert metrics["knn/top1_k20_T0.07"] > 0.3
     assert metrics["knn/top5_k20_T0.07"] > 0.75
 

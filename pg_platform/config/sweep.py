@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
-
-from pg_platform.config.document import ConfigError, Document, Section
+from pg_platform.config.document import ConfigError, Document
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.findings import findings
 from pg_platform.config.grid import Grid, Point
@@ -20,68 +16,14 @@ from pg_platform.config.layers import graft, layered
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.parameters import parameters
 from pg_platform.config.problems import Problem, one_of
+from pg_platform.config.sweep_file import Metric, SweepFile, SweepResources
 from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain, shown
 from pg_platform.config.yaml_text import dump
 
 __all__ = ["ConfigError", "Metric", "Sweep", "load_experiment", "load_sweep"]
 
-MOST_SEEDS = 10_000
-
-
-def _safe_name(name: str) -> str:
-    """A name that can stand in a path, a URL and a shell command as it is."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
-        raise ValueError("wants up to 64 of a-z, 0-9, _ and -, a letter or digit first")
-    return name
-
-
-def _seeds(given: Any) -> Any:
-    """A number n stands for the seeds 0 to n - 1."""
-    match given:
-        case int() if given is not True and 1 <= given <= MOST_SEEDS:
-            return tuple(range(given))
-        case tuple() | list():
-            return given
-    raise ValueError(f"wants a number of seeds from 1 to {MOST_SEEDS}, or a list of seeds")
-
-
-def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        repeated = next(seed for seed, count in Counter(seeds).items() if count > 1)
-        raise ValueError(f"wants each seed once, {repeated} is there more often")
-    return seeds
-
-
-class Metric(Section):
-    """What the points are compared by: a metric of training, and which end of it is good."""
-
-    name: str
-    goal: Literal["maximize", "minimize"] = "maximize"
-
-
-class Values(Section):
-    """The values that one parameter takes in turn."""
-
-    values: Annotated[tuple[Any, ...], Field(min_length=1)]
-
-
-class SweepFile(Section):
-    """All that a sweep file may say. The values themselves are checked point by point."""
-
-    name: Annotated[str, AfterValidator(_safe_name)]
-    recipe: Any = "default"
-    method: Literal["grid", "ladder"] = "grid"
-    metric: Metric
-    parameters: dict[str, Values] = Field(default={})
-    ladder: Any = ()
-    seeds: Annotated[
-        tuple[NonNegativeInt, ...],
-        BeforeValidator(_seeds),
-        Field(min_length=1),
-        AfterValidator(_distinct),
-    ] = (0,)
-    resources: Resources = Resources()
-    experiment: dict[str, Any] = Field(default={})
+OF_A_SWEEP = frozenset(SweepResources.model_fields) - frozenset(Resources.model_fields)
+"""Keys of `resources` that say how trials share a machine, not where one lives."""
 
 
 class ExperimentFile(Experiment):
@@ -105,6 +47,8 @@ class Sweep:
     """The experiment of each point, with seed 0."""
     source: str
     """YAML that loads as this sweep: recipe and overrides are worked in."""
+    file: SweepFile
+    """All that the file says: budget, early stopping, claims and the rest."""
 
     @property
     def experiment(self) -> Experiment:
@@ -134,6 +78,7 @@ def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
         points=tuple(point.values for point in points),
         experiments=tuple(point.experiment for point in points),
         source=_source(root, path, overrides),
+        file=file,
     )
 
 
@@ -169,7 +114,9 @@ def _base(root: Branch, problems: list[Problem]) -> Branch:
             problems.append(Problem(base.keys[key], f"experiment.{key}", f"belongs into {remedy}"))
     base = base.without("seed", "resources")
     resources = branch_at(root, ("resources",))
-    return base if resources is None else graft(base, ("resources",), resources)
+    if resources is None:
+        return base
+    return graft(base, ("resources",), resources.without(*OF_A_SWEEP))
 
 
 def _with_metric(root: Branch, name: str) -> Branch:

@@ -1,0 +1,178 @@
+"""All that a sweep file may say, section by section, with each default."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from pg_platform.config.document import Section
+from pg_platform.config.experiment import Resources
+
+MOST_SEEDS = 10_000
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _safe_name(name: str) -> str:
+    """A name that can stand in a path, a URL and a shell command as it is."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ValueError("wants up to 64 of a-z, 0-9, _ and -, a letter or digit first")
+    return name
+
+
+def _seeds(given: Any) -> Any:
+    """A number n stands for the seeds 0 to n - 1."""
+    match given:
+        case int() if given is not True and 1 <= given <= MOST_SEEDS:
+            return tuple(range(given))
+        case tuple() | list():
+            return given
+    raise ValueError(f"wants a number of seeds from 1 to {MOST_SEEDS}, or a list of seeds")
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        repeated = next(seed for seed, count in Counter(seeds).items() if count > 1)
+        raise ValueError(f"wants each seed once, {repeated} is there more often")
+    return seeds
+
+
+def _duration(given: Any) -> Any:
+    """`90s`, `30m`, `12h` or `2d` in seconds."""
+    if isinstance(given, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", given)):
+        return float(found[1]) * _SECONDS[found[2]]
+    raise ValueError("wants a duration such as 90s, 30m, 12h or 2d")
+
+
+Duration = Annotated[PositiveFloat, BeforeValidator(_duration)]
+"""Seconds, written with a unit."""
+
+
+class Metric(Section):
+    """What the points are compared by: a metric of training, and which end of it is good.
+
+    Beside the last value of a metric, `NAME:epochs_to:X` is the first epoch at which NAME is at
+    least X, and `NAME:area` the mean of NAME over the epochs.
+    """
+
+    name: str
+    goal: Literal["maximize", "minimize"] = "maximize"
+
+
+class Values(Section):
+    """The values that one parameter takes in turn."""
+
+    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+class SweepResources(Resources):
+    """Where trials live: `max_concurrent` of them at a time, or as many as there is room for.
+
+    `pack: auto` lets several trials share a GPU, as many as the memory of the first allows.
+    """
+
+    max_concurrent: PositiveInt | None = None
+    pack: Literal["off", "auto"] = "off"
+
+
+class EarlyTerminate(Section):
+    """Stops points that fall behind, never on one seed alone.
+
+    A point is judged at a rung once all its seeds have reached it, by the mean of its seeds.
+    Rungs are at `min_epochs` times powers of `reduction_factor`. asha keeps the best
+    1/`reduction_factor` of the points that reached a rung (Li et al. 2020); hyperband is asha in
+    brackets that start at different rungs; median stops a point below the median of the others'
+    running means (Golovin et al. 2017).
+    """
+
+    type: Literal["none", "asha", "hyperband", "median"] = "none"
+    min_epochs: PositiveInt = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    min_points: Annotated[int, Field(ge=2)] = 3
+    """As many points have to have reached a rung before any is stopped there."""
+
+
+class Budget(Section):
+    """When no new trial starts any more; those that run then are let to their end."""
+
+    trials: PositiveInt | None = None
+    cpu_hours: PositiveFloat | None = None
+    gpu_hours: PositiveFloat | None = None
+    wall_clock: Duration | None = None
+    usd: PositiveFloat | None = None
+    usd_per_gpu_hour: NonNegativeFloat | None = None
+
+
+class Claim(Section):
+    """What a paper says of one parameter, as a direction that a sweep can bear out or not."""
+
+    says: str
+    parameter: str
+    """Dotted key, one that the sweep varies."""
+    metric: str | None = None
+    """None: the metric of the sweep."""
+    direction: Literal["increases", "decreases"]
+
+
+class Paper(Section):
+    """The figure or table that a sweep answers, its values and its claims.
+
+    `values` names points as trials do, without the seed (`V=128 l=2`), with the paper's numbers.
+    """
+
+    answers: str
+    values: dict[str, float] = Field(default={})
+    values_are: str = ""
+    claims: tuple[Claim, ...] = ()
+
+
+class SweepFile(Section):
+    """All that a sweep file may say. The values themselves are checked point by point."""
+
+    name: Annotated[str, AfterValidator(_safe_name)]
+    question: str = ""
+    recipe: Any = "default"
+    method: Literal["grid", "random", "bayes", "points", "ladder"] = "grid"
+    samples: PositiveInt | None = None
+    """How many points a random or bayes search takes."""
+    search_seed: NonNegativeInt = 0
+    metric: Metric
+    parameters: dict[str, Values] = Field(default={})
+    ladder: Any = ()
+    zip: Any = ()
+    exclude: Any = ()
+    when: Any = Field(default={})
+    include: Any = ()
+    seeds: Annotated[
+        tuple[NonNegativeInt, ...],
+        BeforeValidator(_seeds),
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = (0,)
+    baseline: dict[str, Any] | None = None
+    """The point that others are compared with; None: the first."""
+    resources: SweepResources = SweepResources()
+    early_terminate: EarlyTerminate = EarlyTerminate()
+    budget: Budget = Budget()
+    on_oom: Literal["infeasible", "micro_batch", "fail"] = "infeasible"
+    max_failures: NonNegativeInt = 3
+    """How often a trial whose process died is taken up again from its checkpoint."""
+    max_failed_trials: PositiveInt | None = None
+    """After so many failed trials no new one starts; None: they are all tried."""
+    equal_failures: Annotated[int, Field(ge=2)] = 3
+    """After so many trials with one and the same error no new one starts."""
+    stall_after: Duration = 1800.0
+    """A trial that reports nothing for so long is taken for hung and started again."""
+    report: Literal["off", "tables", "full"] = "full"
+    paper: Paper | None = None
+    experiment: dict[str, Any] = Field(default={})
