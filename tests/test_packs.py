@@ -334,3 +334,44 @@ class TestTraining:
         )
         assert torch.equal(one.index, two.index)
         assert (one.speaker - two.speaker).abs().mean() < 0.2
+
+
+class TestObjectStore:
+    """Addresses go through pyarrow's file systems; file:// is the one that is always there."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("PG_HOME", str(tmp_path / "home"))
+        return tmp_path / "home"
+
+    @staticmethod
+    def remote(data: Packed) -> Packed:
+        return data.model_copy(update={"path": f"file://{data.path}"})
+
+    @pytest.mark.usefixtures("home")
+    def test_a_remote_pack_is_the_pack(self, source: ImageFolder, tmp_path: Path) -> None:
+        here = make(source, tmp_path / "pack")
+        there = self.remote(here)
+        assert identity(there) == identity(here)
+        assert split_sizes(there) == split_sizes(here)
+        want, got = (open_images(data, "train") for data in (here, there))
+        assert all(torch.equal(image(want, i), image(got, i)) for i in range(len(want)))
+
+    def test_it_is_brought_here_once(self, source: ImageFolder, tmp_path: Path, home: Path) -> None:
+        there = self.remote(make(source, tmp_path / "pack"))
+        split_sizes(there)
+        assert not list(home.rglob("*.bin"))
+        want = image(open_images(there, "train"), 0)
+        for file in (tmp_path / "pack").glob("*.bin"):
+            file.unlink()
+        assert torch.equal(image(open_images(there, "train"), 0), want)
+
+    def test_what_arrives_damaged_is_refused_and_not_kept(
+        self, source: ImageFolder, tmp_path: Path, home: Path
+    ) -> None:
+        there = self.remote(make(source, tmp_path / "pack"))
+        shard = next((tmp_path / "pack").glob("*.bin"))
+        shard.write_bytes(bytes(shard.stat().st_size))
+        with pytest.raises(ValueError, match=rf"{shard.name} has another hash than its manifest"):
+            open_images(there, "train")
+        assert not list(home.rglob(shard.name))

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.metrics import metric_names
 from pg_platform.config.places import recipe_names
 from pg_platform.data.images import open_images
 from pg_platform.methods import build
@@ -193,6 +194,8 @@ def test_training_in_fp16_scales_its_loss_and_continues_bit_for_bit(tmp_path: Pa
     experiment = Experiment.model_validate(merged(SMALL, half))
     _, rows = play(experiment, tmp_path / "whole")
     assert math.isfinite(rows[-1].metrics["train/loss"])
+    assert 0 <= rows[-1].metrics["optim/skipped_steps"] < 1
+    assert rows[-1].metrics.keys() == set(metric_names(experiment))
     steps = iter(range(1, 100))
     play(experiment, tmp_path / "cut", stop=lambda: next(steps) == 3)
     play(experiment, tmp_path / "cut")

@@ -13,6 +13,7 @@ def success(experiment: Experiment) -> str:
 def metric_names(experiment: Experiment) -> tuple[str, ...]:
     """All metrics of a run. Accuracies are shares, chance is 1 over the pool or the batch."""
     pool = experiment.validation.pool_size
+    skipped = ("optim/skipped_steps",) if experiment.precision == "fp16" else ()
     return (
         success(experiment),
         f"val/top5_pool{pool}",
@@ -27,6 +28,7 @@ def metric_names(experiment: Experiment) -> tuple[str, ...]:
         "optim/lr",
         "optim/symbol_temperature",
         "optim/grad_norm",
+        *skipped,
         "perf/images_per_s",
         "perf/data_wait_share",
         "data/broken_images",

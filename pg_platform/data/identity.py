@@ -76,7 +76,7 @@ def _parquet_lines(data: Parquet) -> Iterable[str]:
 
 
 def _pack_lines(data: Packed) -> Iterable[str]:
-    for shard in read_manifest(Path(data.path).expanduser()).shards:
+    for shard in read_manifest(data.path).shards:
         yield f"{shard.pixels} {shard.index}"
 
 

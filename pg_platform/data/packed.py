@@ -31,7 +31,7 @@ def open_packed(data: Packed, split: Split) -> Images:
         labels=torch.tensor(labels, dtype=torch.int64),
         ids=ids,
         pixels=PackedPixels(
-            [pack.pixels(number) for number in range(len(pack.shards))],
+            pack.pixels(),
             _places(pack, rows),
             data.loader_processes,
         ),

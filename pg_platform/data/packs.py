@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pg_platform.config.experiment import Packed
 from pg_platform.data.membership import Split, belongs
+from pg_platform.data.mirror import fetch, fetch_newest, is_remote, local_name
 
 MANIFEST = "manifest.json"
 
@@ -75,31 +76,37 @@ class Manifest(_Document):
 class Pack:
     """A pack that is complete as far as sizes and the hashes of its indices tell."""
 
-    folder: Path
+    folder: str
+    """A folder of this machine, or the address of one in an object store."""
     manifest: Manifest
     shards: list[Shard]
 
-    def pixels(self, shard: int) -> Path:
-        """The .bin file of a shard."""
-        return self.folder / f"{self.manifest.shards[shard].name}.bin"
+    def pixels(self) -> list[Path]:
+        """The .bin files, all of them on this machine: brought here where they were not."""
+        names = [(f"{entry.name}.bin", entry.pixels) for entry in self.manifest.shards]
+        fetch(self.folder, names)
+        return [local_name(self.folder) / name for name, _ in names]
 
 
 def read_pack(data: Packed) -> Pack:
     """The pack in `data.path`; ValueError where it is damaged or was made for another size."""
-    folder = Path(data.path).expanduser()
-    manifest = read_manifest(folder)
+    folder = local_name(data.path)
+    manifest = read_manifest(data.path)
     if manifest.image_size != data.image_size:
         raise ValueError(
-            f"data.image_size is {data.image_size} and the pack {folder} was made for "
+            f"data.image_size is {data.image_size} and the pack {data.path} was made for "
             f"{manifest.image_size}; try --set data.image_size={manifest.image_size}, or make "
             "another pack with pg-pack"
         )
-    return Pack(folder, manifest, [_shard(folder, entry) for entry in manifest.shards])
+    fetch(data.path, [(f"{entry.name}.json", entry.index) for entry in manifest.shards])
+    remote = is_remote(data.path)
+    shards = [_shard(folder, entry, sized=not remote) for entry in manifest.shards]
+    return Pack(data.path, manifest, shards)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: str) -> Manifest:
     """The manifest of a pack; ValueError where there is none or it is damaged."""
-    file = folder / MANIFEST
+    file = fetch_newest(folder, MANIFEST)
     if not file.is_file():
         raise ValueError(
             f"data.path: no {file}; a pack has none before it is complete: pg-pack FILE {folder} "
@@ -117,8 +124,8 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path, report: Callable[[str], None]) -> int:
     """Hash every file of a pack; the number of its images. ValueError names what is wrong."""
     count, wrong = 0, []
-    for entry in read_manifest(folder).shards:
-        shard, file = _shard(folder, entry), folder / f"{entry.name}.bin"
+    for entry in read_manifest(str(folder)).shards:
+        shard, file = _shard(folder, entry, sized=True), folder / f"{entry.name}.bin"
         if file_hash(file) != entry.pixels:
             wrong.append(file.name)
         report(f"{file.name}: {'wrong hash' if file.name in wrong else 'as written'}")
@@ -142,16 +149,16 @@ def shard_names() -> Iterator[str]:
         number += 1
 
 
-def _shard(folder: Path, entry: Entry) -> Shard:
-    """The index of a shard, once its hash and the size of the .bin file are found right."""
+def _shard(folder: Path, entry: Entry, *, sized: bool) -> Shard:
+    """The index of a shard, once its hash is found right, and where `sized` its .bin's size."""
     index, pixels = folder / f"{entry.name}.json", folder / f"{entry.name}.bin"
-    for file in (index, pixels):
+    for file in (index, pixels) if sized else (index,):
         if not file.is_file():
             raise ValueError(_damaged(folder, f"{file.name} is gone"))
     if file_hash(index) != entry.index:
         raise ValueError(_damaged(folder, f"{index.name} has another hash than when written"))
     shard = Shard.model_validate_json(index.read_bytes())
-    if (size := pixels.stat().st_size) != shard.size:
+    if sized and (size := pixels.stat().st_size) != shard.size:
         raise ValueError(
             _damaged(folder, f"{pixels.name} has {size} bytes and should have {shard.size}")
         )

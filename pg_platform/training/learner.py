@@ -29,6 +29,8 @@ from pg_platform.training.rows import Row
 from pg_platform.training.schedules import learning_rate, weight_decay
 from pg_platform.training.validation import validate
 
+_OF_THE_OPTIMIZER = {"lr", "grad_norm", "skipped_steps", "symbol_temperature"}
+
 
 class Learner:
     """One worker's part of a run."""
@@ -89,10 +91,10 @@ class Learner:
         for parameter in self.method.resting(progress.epoch):
             parameter.grad = None
         norm = self._clip()
-        self._update(progress.step, loss, norm)
+        noted = {"loss": loss, **metrics, "lr": torch.tensor(lr, dtype=torch.float64)}
+        noted |= self._update(progress.step, loss, norm)
         progress.step += 1
-        rate = torch.tensor(lr, dtype=torch.float64)
-        for name, value in {"loss": loss, **metrics, "grad_norm": norm, "lr": rate}.items():
+        for name, value in noted.items():
             total = value.detach().double()
             self.sums[name] = self.sums[name] + total if name in self.sums else total
 
@@ -160,15 +162,20 @@ class Learner:
             return clip_grad_norm_(parameters, limit)
         return get_total_norm([p.grad for p in parameters if p.grad is not None])
 
-    def _update(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        """Change the weights, unless a loss or a gradient was not finite."""
+    def _update(self, step: int, loss: Tensor, norm: Tensor) -> dict[str, Tensor]:
+        """Change the weights, unless a loss or a gradient was not finite; what to note of that.
+
+        In fp16 gradients overflow now and then: the scaler leaves such a step out, and it counts.
+        """
         scaler = self.gradients.scaler
-        if scaler.is_enabled():  # whose gradients overflow now and then: it leaves such a step out
-            scaler.step(self.optimizer)
-            scaler.update()
-        else:
+        if not scaler.is_enabled():
             self.guard.note(step, loss, norm)
             self.optimizer.step()
+            return {"grad_norm": norm}
+        scaler.step(self.optimizer)
+        scaler.update()
+        finite = torch.isfinite(norm)
+        return {"grad_norm": torch.where(finite, norm, 0.0), "skipped_steps": ~finite}
 
     def _settle(self, progress: Progress) -> None:
         """Every worker goes on from the means of all, as a resumed run does."""
@@ -244,4 +251,4 @@ def _compile(method: PatchGame) -> None:
 
 def _metric(name: str) -> str:
     """The name under which a mean over an epoch's steps is reported."""
-    return f"optim/{name}" if name in {"lr", "grad_norm", "symbol_temperature"} else f"train/{name}"
+    return f"optim/{name}" if name in _OF_THE_OPTIMIZER else f"train/{name}"

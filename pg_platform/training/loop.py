@@ -9,14 +9,15 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.journal import Journal
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import Place
+from pg_platform.training.place import Agreement, Place
 from pg_platform.training.rows import Outcome, Row
 
 Report = Callable[[Sequence[Row]], None]
 """Called on every worker with new rows; after a resume, first with all rows so far."""
 
 STOP_POLL_STEPS = 10
-"""Several workers agree on a stop once in so many steps; one worker looks at every step."""
+"""Several workers agree on a stop once in so many steps, and stop so many steps later; one worker
+looks at every step."""
 
 
 def train(
@@ -40,8 +41,13 @@ def train(
         journal.restart(progress.rows)
     if progress.rows:
         report(progress.rows)
+    agree = Agreement(place)
+
+    def asked(step: int) -> bool:
+        return (place.world == 1 or step % STOP_POLL_STEPS == 0) and agree(should_stop())
+
     while progress.epoch < experiment.epochs:
-        if not _run_epoch(learner, progress, folder, should_stop):
+        if not _run_epoch(learner, progress, folder, asked):
             learner.save(folder, progress)
             return Outcome.INTERRUPTED
         row = learner.finish_epoch(progress)
@@ -53,15 +59,14 @@ def train(
 
 
 def _run_epoch(
-    learner: Learner, progress: Progress, folder: Path, should_stop: Callable[[], bool]
+    learner: Learner, progress: Progress, folder: Path, should_stop: Callable[[int], bool]
 ) -> bool:
     """Take the steps of one epoch that are left; False where a stop was asked for."""
-    place, every = learner.place, learner.experiment.checkpoints.every_steps
+    every = learner.experiment.checkpoints.every_steps
     for batch in learner.batches(progress):
         learner.step(batch, progress)
         if every and progress.step % every == 0:
             learner.save(folder, progress)
-        polled = place.world == 1 or progress.step % STOP_POLL_STEPS == 0
-        if polled and place.agree(should_stop()):
+        if should_stop(progress.step):
             return False
     return True

@@ -27,13 +27,33 @@ class Place:
         dist.all_reduce(total)
         return total / self.world
 
-    def agree(self, mine: bool) -> bool:  # noqa: FBT001
-        """Rank 0's answer, on every worker."""
-        if self.world == 1:
+
+class Agreement:
+    """Rank 0's answers to one question, on every worker, without a wait for the device.
+
+    Each call broadcasts the new answer and gives that of the call before, which has arrived since.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.pinned = place.device.type == "cuda"
+        self.answer = torch.zeros(1, pin_memory=self.pinned)
+        self.arrived: torch.cuda.Event | None = None
+
+    def __call__(self, mine: bool) -> bool:  # noqa: FBT001
+        """The answer that rank 0 gave at the call before; with one worker the one given now."""
+        if self.place.world == 1:
             return mine
-        flag = torch.tensor([float(mine)], device=self.device)
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        agreed = bool(self.answer)
+        flag = torch.tensor([float(mine)]).to(self.place.device, non_blocking=True)
         dist.broadcast(flag, src=0)
-        return bool(flag.item())
+        self.answer.copy_(flag, non_blocking=True)
+        if self.pinned:
+            self.arrived = torch.cuda.Event()
+            self.arrived.record()
+        return agreed
 
 
 def local_place(resources: Resources) -> Place:
