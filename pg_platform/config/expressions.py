@@ -79,7 +79,19 @@ class _Token(NamedTuple):
 
 
 _WORDS = {"and", "or", "not", "in", "true", "false", "null"}
-_FOREIGN = {"lambda", "for", "if", "else", "is", "import", "await", "yield", "True", "False", "None"}
+_FOREIGN = {
+    "lambda",
+    "for",
+    "if",
+    "else",
+    "is",
+    "import",
+    "await",
+    "yield",
+    "True",
+    "False",
+    "None",
+}
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
@@ -159,7 +171,9 @@ class _Parser:
             _refuse(column, f"{text!r} is no word of an expression; {hint}")
         if text in ("==", "!=", *_COMPARISONS, "in") and self.position:
             _refuse(column, f"a second comparison, {text!r}; join comparisons with `and`")
-        _refuse(column, _NOT_READ.get(text, f"unexpected {text!r}; join conditions with `and`, `or`"))
+        _refuse(
+            column, _NOT_READ.get(text, f"unexpected {text!r}; join conditions with `and`, `or`")
+        )
 
     def _take(self, *texts: str) -> str | None:
         """The next token if it is one of these words or marks, and go on behind it."""
@@ -249,10 +263,10 @@ class _Parser:
         if token.kind == "number":
             self.position += 1
             return -_number(token) if negative else _number(token)
-        if not negative and (token.kind == "text" or token.text in _LITERALS):
-            self.position += 1
-            return token.text[1:-1] if token.kind == "text" else _LITERALS[token.text]
-        self.refuse()
+        if negative or not (token.kind == "text" or token.text in _LITERALS):
+            self.refuse()
+        self.position += 1
+        return token.text[1:-1] if token.kind == "text" else _LITERALS[token.text]
 
     def _key(self) -> Term:
         _, key, column = self.token
@@ -289,7 +303,8 @@ def _of_numbers(sign: str, operation: Callable[[Any, Any], Any], left: Term, rig
         a, b = left(values), right(values)
         for value in (a, b):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{sign} wants numbers, got {_shown(value)}")
+                remedy = "; ask whether it is null first" if value is None else ""
+                raise ValueError(f"{sign} wants numbers, got {_shown(value)}{remedy}")
         if sign == "/" and b == 0:
             raise ValueError(f"division of {a} by zero")
         try:

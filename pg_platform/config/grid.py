@@ -15,61 +15,113 @@ from pg_platform.config.findings import Finding, findings, without
 from pg_platform.config.layers import PARAMETERS, graft
 from pg_platform.config.parameters import Parameter
 from pg_platform.config.problems import Place, Problem
+from pg_platform.config.rules import Rules, with_value
 from pg_platform.config.tree import Branch, Path, dotted, key_place, place_of, plain, shown
 
 MOST_POINTS = 100_000
+
+
+Choice = tuple[int | None, ...]
+"""For each parameter the index of its value, or None where `when` leaves it at the base's."""
 
 
 @dataclass(frozen=True)
 class Point:
     """One choice of values, and the experiment (of seed 0) that it gives."""
 
-    indices: tuple[int, ...]
     values: dict[str, Any]
     experiment: Experiment
 
 
 class Grid:
-    """All choices of the parameters of the sweep file `root`, over its experiment `base`."""
+    """Choices of the parameters of the sweep file `root`, over its experiment `base`."""
 
-    def __init__(self, root: Branch, base: Branch, parameters: Sequence[Parameter]) -> None:
+    def __init__(
+        self, root: Branch, base: Branch, parameters: Sequence[Parameter], rules: Rules
+    ) -> None:
         self.root = root
         self.base = base
         self.parameters = parameters
+        self.rules = rules
+        self.axes = self._axes()
 
-    def points(self, problems: list[Problem]) -> list[Point]:
-        """The points in the order of the file, the last parameter fastest.
-
-        What makes a point no experiment is appended to `problems`, once however many points
-        have it. So are two points that give one experiment.
-        """
-        if (count := math.prod(len(p.values) for p in self.parameters)) > MOST_POINTS:
+    def all_choices(self, problems: list[Problem]) -> list[Choice]:
+        """All that are points, in the order of the file, the last parameter fastest."""
+        if (count := math.prod(len(choices) for _, choices in self.axes)) > MOST_POINTS:
             place = place_of(self.root, (PARAMETERS,))
             wanted = f"wants at most {MOST_POINTS} points, got {count}"
             problems.append(Problem(place, PARAMETERS, wanted))
             return []
+        combined = (
+            self.joined(indices) for indices in itertools.product(*(c for _, c in self.axes))
+        )
+        made = [choice for raw in combined if (choice := self.ruled(raw)) is not None]
+        if not made:
+            place = place_of(self.root, ("exclude",))
+            problems.append(Problem(place, "exclude", "leaves no point; exclude less"))
+        return list(dict.fromkeys(made))
+
+    def _axes(self) -> list[tuple[tuple[int, ...], range]]:
+        """The positions of the parameters that advance together, and the indices they take."""
+        axes = []
+        for position, parameter in enumerate(self.parameters):
+            group = next((g for g in self.rules.groups if parameter.key in g), (parameter.key,))
+            together = tuple(n for n, p in enumerate(self.parameters) if p.key in group)
+            if together[0] == position:
+                axes.append((together, range(len(parameter.values))))
+        return axes
+
+    def joined(self, indices: Sequence[int]) -> tuple[int, ...]:
+        """An index for each parameter from one for each axis."""
+        spread = {
+            position: index
+            for (together, _), index in zip(self.axes, indices, strict=True)
+            for position in together
+        }
+        return tuple(spread[position] for position in range(len(self.parameters)))
+
+    def ruled(self, raw: Sequence[int]) -> Choice | None:
+        """What the rules make of a choice: None where it is left out; UndecidedError."""
+        if not self.rules.when and not self.rules.exclude:
+            return tuple(raw)
+        active = self.rules.active(self.values(raw))
+        if self.rules.excluded(active):
+            return None
+        pairs = zip(self.parameters, raw, strict=True)
+        return tuple(index if p.key in active else None for p, index in pairs)
+
+    def values(self, choice: Choice | Sequence[int]) -> dict[str, Any]:
+        """The values that a choice varies, by key."""
+        return {parameter.key: parameter.values[i] for parameter, i in self._chosen(choice)}
+
+    def points(self, choices: Sequence[Choice], problems: list[Problem]) -> list[Point]:
+        """The points of some choices.
+
+        What makes a point no experiment is appended to `problems`, once however many points
+        have it. So are two points that give one experiment.
+        """
         shared = plain(self.base)
         try:
-            points = [self._point(indices, shared) for indices in self._choices()]
+            points = [self.point(choice, shared) for choice in choices]
         except ValidationError:
-            problems += self._faults()
+            problems += self._faults(choices)
             return []
-        problems += self._repeats(points)
+        problems += self._repeats(choices, points)
         return points
 
-    def _choices(self) -> Iterator[tuple[int, ...]]:
-        return itertools.product(*(range(len(p.values)) for p in self.parameters))
+    def point(self, choice: Choice, shared: dict[str, Any]) -> Point:
+        """The point of a choice over the data of the base; ValidationError where it is none."""
+        values, data = self.values(choice), shared
+        for key, value in values.items():
+            data = with_value(data, key.split("."), value)
+        return Point(values, Experiment.model_validate(data))
 
-    def _chosen(self, indices: tuple[int, ...]) -> Iterator[tuple[Parameter, int]]:
-        return zip(self.parameters, indices, strict=True)
+    def _chosen(self, choice: Choice | Sequence[int]) -> Iterator[tuple[Parameter, int]]:
+        for parameter, index in zip(self.parameters, choice, strict=True):
+            if index is not None:
+                yield parameter, index
 
-    def _point(self, indices: tuple[int, ...], data: dict[str, Any]) -> Point:
-        values = {parameter.key: parameter.values[i] for parameter, i in self._chosen(indices)}
-        for parameter in self.parameters:
-            data = _with(data, parameter.keys, values[parameter.key])
-        return Point(indices, values, Experiment.model_validate(data))
-
-    def _faults(self) -> Iterable[Problem]:
+    def _faults(self, choices: Sequence[Choice]) -> Iterable[Problem]:
         """What is wrong with any point: each fault once, named by the first point that has it.
 
         A value that is bad in itself, or a bad part of the base, is left out of later points, so
@@ -79,7 +131,7 @@ class Grid:
         base, base_faults = self.base, list[Path]()
         bad: set[tuple[Parameter, int]] = set()
         rivals = {p.keys for p in self.parameters} if len(self.parameters) > 1 else set()
-        for indices in self._choices():
+        for indices in choices:
             tree = base
             for parameter, i in self._chosen(indices):
                 if (parameter, i) not in bad:
@@ -100,7 +152,7 @@ class Grid:
                 faults.setdefault(fault, problem)
         return faults.values()
 
-    def _problem(self, finding: Finding, tree: Branch, indices: tuple[int, ...]) -> Problem:
+    def _problem(self, finding: Finding, tree: Branch, indices: Choice) -> Problem:
         """The finding at the first value of a parameter that takes part, else in the base."""
         for path in finding.paths:
             if (owner := self._owner(path, indices)) is None:
@@ -116,31 +168,25 @@ class Grid:
         prefix = "" if finding.path[:1] == ("resources",) else "experiment."
         return problem._replace(key=prefix + problem.key)
 
-    def _owner(self, path: Path, indices: tuple[int, ...]) -> tuple[Parameter, int] | None:
+    def _owner(self, path: Path, indices: Choice) -> tuple[Parameter, int] | None:
         """The parameter that has its value at `path`, and the index of that value."""
         for parameter, i in self._chosen(indices):
             if path[: len(parameter.keys)] == parameter.keys:
                 return parameter, i
         return None
 
-    def _repeats(self, points: Sequence[Point]) -> Iterator[Problem]:
+    def _repeats(self, choices: Sequence[Choice], points: Sequence[Point]) -> Iterator[Problem]:
         """Two points that give one experiment would be one run under two names."""
-        seen: dict[Experiment, Point] = {}
-        for point in points:
-            first = seen.setdefault(point.experiment, point)
-            for (parameter, i), j in zip(self._chosen(point.indices), first.indices, strict=True):
-                if parameter.hashable(i) != parameter.hashable(j):
-                    path = parameter.path(i)
-                    message = f"gives the experiment of the point {self._name(first.indices)} again"
-                    yield Problem(place_of(self.root, path), dotted(path), message)
-                    break
+        seen: dict[Experiment, Choice] = {}
+        for choice, point in zip(choices, points, strict=True):
+            first = seen.setdefault(point.experiment, choice)
+            for parameter, i, j in zip(self.parameters, choice, first, strict=True):
+                if i is None or (j is not None and parameter.hashable(i) == parameter.hashable(j)):
+                    continue
+                path = parameter.path(i)
+                message = f"gives the experiment of the point {self._name(first)} again"
+                yield Problem(place_of(self.root, path), dotted(path), message)
+                break
 
-    def _name(self, indices: tuple[int, ...]) -> str:
+    def _name(self, indices: Choice) -> str:
         return ", ".join(f"{p.key}={shown(p.nodes[i])}" for p, i in self._chosen(indices))
-
-
-def _with(values: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """A copy of nested dicts with `value` at `keys`; what is not on the way is shared."""
-    first, *rest = keys
-    inner = _with(values.get(first, {}), rest, value) if rest else value
-    return {**values, first: inner}

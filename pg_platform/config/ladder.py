@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.findings import findings
 from pg_platform.config.grid import Point
-from pg_platform.config.layers import PARAMETERS, blocked, graft
+from pg_platform.config.layers import blocked, graft
 from pg_platform.config.parameters import unvaried
 from pg_platform.config.problems import Problem
-from pg_platform.config.tree import Branch, Items, Node, at, branch_at, dotted, plain, shown
+from pg_platform.config.tree import Branch, Items, Node, at, dotted, plain, shown
 
 LADDER = "ladder"
 RUNG = "rung"
@@ -26,9 +26,6 @@ def ladder_points(root: Branch, base: Branch, problems: list[Problem]) -> list[P
     if not isinstance(rungs, Items):
         problems.append(Problem(root.place, LADDER, "is missing; a ladder is a list of changes"))
         return []
-    if (parameters := branch_at(root, (PARAMETERS,))) is not None:
-        why = "has no place beside a ladder; write its values as rungs"
-        problems.append(Problem(parameters.place, PARAMETERS, why))
     points = list(_point(0, "as it is", base, problems))
     for number, rung in enumerate(rungs.items, start=1):
         higher = _climbed(base, rung, number, problems)
@@ -62,7 +59,7 @@ def _point(number: int, name: str, tree: Branch, problems: list[Problem]) -> Ite
         problems += [problem._replace(message=problem.message + where) for problem in told]
         return
     experiment = Experiment.model_validate(plain(tree))
-    yield Point((number,), {RUNG: f"{number:02d} {name}"}, experiment)
+    yield Point({RUNG: f"{number:02d} {name}"}, experiment)
 
 
 def _name(rung: Node) -> str:

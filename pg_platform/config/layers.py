@@ -12,7 +12,9 @@ from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, s
 from pg_platform.config.yaml_text import compose, read
 
 PARAMETERS = "parameters"
-"""The key of a sweep file whose own keys are dotted."""
+DOTTED = (PARAMETERS, "when", "baseline")
+"""The keys of a sweep file whose own keys are dotted."""
+OF_A_PARAMETER = ("values", "min", "max", "distribution", "q")
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,12 @@ def blocked(root: Branch, keys: Sequence[str], place: Place) -> Problem | None:
 
 
 def _keys(key: str) -> tuple[str, ...]:
-    """The dotted key in parts, where what follows `parameters` is one key and perhaps `values`."""
+    """The dotted key in parts; what follows one of DOTTED is one key and perhaps one inside it."""
     first, *rest = key.split(".")
-    if first != PARAMETERS or not rest:
+    if first not in DOTTED or not rest:
         return (first, *rest)
-    if rest[-1] == "values" and len(rest) > 1:
-        return (first, ".".join(rest[:-1]), "values")
+    if first == PARAMETERS and rest[-1] in OF_A_PARAMETER and len(rest) > 1:
+        return (first, ".".join(rest[:-1]), rest[-1])
     return (first, ".".join(rest))
 
 

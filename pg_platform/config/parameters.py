@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.findings import findings
 from pg_platform.config.layers import PARAMETERS, blocked
 from pg_platform.config.problems import Problem, closest
+from pg_platform.config.ranges import Range
 from pg_platform.config.schema import dotted_keys
+from pg_platform.config.sweep_file import Varied
 from pg_platform.config.tree import Branch, Items, Node, Path, at, branch_at, dotted, plain, shown
 
 NOT_VARIED = {
@@ -22,13 +25,21 @@ NOT_VARIED = {
 """Keys of an experiment that are no parameter, each with the reason and the remedy."""
 
 
+SEARCHES = ("random", "bayes")
+"""The methods that draw from ranges."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A dotted key of an experiment, and its values as the file has them."""
+    """A dotted key of an experiment, and its values as the file has them.
+
+    Those of a range are its two ends, or what was drawn from it.
+    """
 
     key: str
     nodes: tuple[Node, ...]
     values: tuple[Any, ...]
+    range: Range | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,14 +48,19 @@ class Parameter:
 
     def path(self, index: int, *inside: str | int) -> Path:
         """Where a sweep file has the value with this index, or a part inside it."""
-        return (PARAMETERS, self.key, "values", index, *inside)
+        if self.range is None:
+            return (PARAMETERS, self.key, "values", index, *inside)
+        end = ("min", "max")[index] if self.values == self.range.ends else None
+        return (PARAMETERS, self.key, *([end] if end else []))
 
     def hashable(self, index: int) -> Hashable:
         """What is equal for values that are equal."""
-        return _hashable(self.values[index])
+        return hashable(self.values[index])
 
 
-def parameters(root: Branch, base: Branch, problems: list[Problem]) -> Iterator[Parameter]:
+def parameters(
+    root: Branch, base: Branch, problems: list[Problem], method: str
+) -> Iterator[Parameter]:
     """The parameters in the sweep file `root` that can be varied in its experiment `base`.
 
     Why others cannot is appended to `problems`, except what the schema of a sweep says anyway.
@@ -52,13 +68,22 @@ def parameters(root: Branch, base: Branch, problems: list[Problem]) -> Iterator[
     if (block := branch_at(root, (PARAMETERS,))) is None:
         return
     for key, node in block.values.items():
-        values = at(node, ("values",))
         if (reason := _reason(key, block, base)) is not None:
             problems.append(Problem(block.keys[key], f"{PARAMETERS}.{key}", reason))
-        elif isinstance(values, Items) and values.items:
-            parameter = Parameter(key, values.items, plain(values))
+        elif isinstance(node, Branch) and not findings(Varied, node):
+            if (parameter := _parameter(key, node)).range is not None and method not in SEARCHES:
+                why = "a range has no place here; write values, or method: random or bayes"
+                problems.append(Problem(node.place, f"{PARAMETERS}.{key}", why))
+                continue
             problems += _repeats(parameter)
             yield parameter
+
+
+def _parameter(key: str, node: Branch) -> Parameter:
+    if isinstance(values := at(node, ("values",)), Items):
+        return Parameter(key, values.items, plain(values))
+    span = Range.of(Varied.model_validate(plain(node)))
+    return Parameter(key, (node.values["min"], node.values["max"]), span.ends, span)
 
 
 def unvaried(key: str) -> str | None:
@@ -93,11 +118,11 @@ def _repeats(parameter: Parameter) -> Iterator[Problem]:
         seen.add(value)
 
 
-def _hashable(value: Any) -> Hashable:
+def hashable(value: Any) -> Hashable:
     """Equal for equal values: 1 and 1.0 are, 1 and true are not."""
     match value:
         case dict():
-            return frozenset((key, _hashable(inner)) for key, inner in value.items())
+            return frozenset((key, hashable(inner)) for key, inner in value.items())
         case tuple():
-            return tuple(_hashable(item) for item in value)
+            return tuple(hashable(item) for item in value)
     return (isinstance(value, bool), value)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pg_platform.config.claims import unknown_metrics, unvaried_claims
 from pg_platform.config.document import ConfigError, Document
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.findings import findings
-from pg_platform.config.grid import Grid, Point
-from pg_platform.config.ladder import LADDER, RUNG, ladder_points
 from pg_platform.config.layers import graft, layered
 from pg_platform.config.metrics import metric_names
-from pg_platform.config.parameters import parameters
-from pg_platform.config.problems import Problem, one_of
+from pg_platform.config.points import baseline_problems, read_points
+from pg_platform.config.problems import Problem
+from pg_platform.config.space import Space
 from pg_platform.config.sweep_file import Metric, SweepFile, SweepResources
 from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain, shown
 from pg_platform.config.yaml_text import dump
@@ -45,6 +45,10 @@ class Sweep:
     """Dotted key to value, in the order of the file, the last key fastest."""
     experiments: tuple[Experiment, ...]
     """The experiment of each point, with seed 0."""
+    base: Experiment
+    """What all points share; where that is no experiment by itself, the first point's."""
+    space: Space | None
+    """What a search chooses from that has no points before it starts; None for other methods."""
     source: str
     """YAML that loads as this sweep: recipe and overrides are worked in."""
     file: SweepFile
@@ -52,8 +56,8 @@ class Sweep:
 
     @property
     def experiment(self) -> Experiment:
-        """The first point's; where no parameter reaches, all points are like it."""
-        return self.experiments[0]
+        """The first point's, or the base; where no parameter reaches, all points are like it."""
+        return self.experiments[0] if self.experiments else self.base
 
 
 def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
@@ -64,19 +68,26 @@ def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
     problems: list[Problem] = []
     root = layered(path, overrides, problems, "experiment")
     base = _base(root, problems)
-    varied, points = _points(root, base, problems)
+    found = read_points(root, base, problems)
+    experiments = tuple(point.experiment for point in found.points)
+    shared = _shared(base, experiments, problems)
     measured = _measured(base)
     known = metric_names(measured or Experiment())
     if measured is not None:
-        problems += _unknown_metric(root, known)
+        problems += unknown_metrics(root, known)
+    if found.varied or not problems:
+        problems += unvaried_claims(root, list(found.varied))
+        problems += baseline_problems(root, found)
     file = Document(_with_metric(root, known[0]), problems).parse(SweepFile)
     return Sweep(
         name=file.name,
         metric=file.metric,
-        parameters=varied,
+        parameters=found.varied,
         seeds=file.seeds,
-        points=tuple(point.values for point in points),
-        experiments=tuple(point.experiment for point in points),
+        points=tuple(point.values for point in found.points),
+        experiments=experiments,
+        base=shared,
+        space=found.space,
         source=_source(root, path, overrides),
         file=file,
     )
@@ -90,19 +101,17 @@ def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
     return Experiment(**{name: getattr(file, name) for name in Experiment.model_fields})
 
 
-def _points(
-    root: Branch, base: Branch, problems: list[Problem]
-) -> tuple[dict[str, tuple[Any, ...]], list[Point]]:
-    """What varies, with its values, and the points, by the method that the file names."""
-    match at(root, ("method",)):
-        case Leaf(value="ladder"):
-            points = ladder_points(root, base, problems)
-            return {RUNG: tuple(point.values[RUNG] for point in points)}, points
-    if LADDER in root.keys:
-        remedy = "has no place in a grid; write method: ladder"
-        problems.append(Problem(root.keys[LADDER], LADDER, remedy))
-    grid = Grid(root, base, list(parameters(root, base, problems)))
-    return {parameter.key: parameter.values for parameter in grid.parameters}, grid.points(problems)
+def _shared(base: Branch, experiments: Sequence[Experiment], problems: list[Problem]) -> Experiment:
+    """The base, or the first point; that there is neither is appended to `problems`."""
+    faults = findings(Experiment, base)
+    if not faults:
+        return Experiment.model_validate(plain(base))
+    if experiments:
+        return experiments[0]
+    if not problems:
+        told = [fault.problem(base) for fault in faults]
+        problems += [problem._replace(key=f"experiment.{problem.key}") for problem in told]
+    return Experiment()
 
 
 def _base(root: Branch, problems: list[Problem]) -> Branch:
@@ -139,12 +148,6 @@ def _measured(base: Branch) -> Experiment | None:
     if findings(Validation, given):
         return None
     return Experiment(validation=Validation.model_validate(plain(given)))
-
-
-def _unknown_metric(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
-    match at(root, ("metric", "name")):
-        case Leaf(place=place, value=str(name)) if name not in known:
-            yield Problem(place, "metric.name", f"{one_of(name, known)}, got {name!r}")
 
 
 def _source(root: Branch, path: Path, overrides: Sequence[str]) -> str:

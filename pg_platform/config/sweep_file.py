@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,9 +15,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
-from pg_platform.config.document import Section
+from pg_platform.config.document import Section, Wrong
 from pg_platform.config.experiment import Resources
 
 MOST_SEEDS = 10_000
@@ -69,10 +71,55 @@ class Metric(Section):
     goal: Literal["maximize", "minimize"] = "maximize"
 
 
-class Values(Section):
-    """The values that one parameter takes in turn."""
+def _number(given: Any) -> Any:
+    """A finite number, whole or not as it was written."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError("wants a number")
+    return given
 
-    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+
+
+class Varied(Section):
+    """The `values` that one parameter takes in turn, or the range that a search draws it from.
+
+    `int` and `log_int` draw whole numbers, `log_uniform` and `log_int` each power of ten alike.
+    Without `distribution` a range is `int` where both ends are written as whole numbers, else
+    `uniform`. `q` is the step, counted from `min`.
+    """
+
+    values: Annotated[tuple[Any, ...], Field(min_length=1)] = ()
+    min: Number | None = None
+    max: Number | None = None
+    distribution: Literal["uniform", "log_uniform", "int", "log_int"] | None = None
+    q: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        given = self.model_fields_set
+        if "values" not in given and not given & {"min", "max"}:
+            raise Wrong("values", "is missing; write values, or min and max")
+        if "values" not in given:
+            self._is_range()
+        elif extra := [key for key in type(self).model_fields if key in given - {"values"}]:
+            raise Wrong(extra[0], "has no place beside values; keep one of them")
+        return self
+
+    def _is_range(self) -> None:
+        low, high = self.min, self.max
+        if low is None or high is None:
+            raise Wrong("min" if low is None else "max", "is missing; a range has two ends")
+        if low >= high:
+            raise Wrong("max", f"wants more than min {low}, got {high}")
+        kind = self.distribution or "uniform"
+        if kind.startswith("log") and low <= 0:
+            raise Wrong("min", f"wants more than 0 for {kind}, got {low}")
+        for key, end in (("min", low), ("max", high), ("q", self.q)):
+            if kind.endswith("int") and isinstance(end, float):
+                raise Wrong(key, f"wants a whole number for {kind}, got {end}")
+        if self.q is not None and not 0 < self.q <= high - low:
+            raise Wrong("q", f"wants a step above 0 and at most max - min, got {self.q}")
 
 
 class SweepResources(Resources):
@@ -112,6 +159,12 @@ class Budget(Section):
     usd: PositiveFloat | None = None
     usd_per_gpu_hour: NonNegativeFloat | None = None
 
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.usd is not None and self.usd_per_gpu_hour is None:
+            raise Wrong("usd", "is counted from usd_per_gpu_hour; write that price too")
+        return self
+
 
 class Claim(Section):
     """What a paper says of one parameter, as a direction that a sweep can bear out or not."""
@@ -144,15 +197,19 @@ class SweepFile(Section):
     recipe: Any = "default"
     method: Literal["grid", "random", "bayes", "points", "ladder"] = "grid"
     samples: PositiveInt | None = None
-    """How many points a random or bayes search takes."""
+    """How many points a random or bayes search takes, beside those in `include`."""
     search_seed: NonNegativeInt = 0
     metric: Metric
-    parameters: dict[str, Values] = Field(default={})
+    parameters: dict[str, Varied] = Field(default={})
     ladder: Any = ()
-    zip: Any = ()
-    exclude: Any = ()
-    when: Any = Field(default={})
-    include: Any = ()
+    zip: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
+    """Groups of parameters whose values advance together."""
+    exclude: tuple[str, ...] = ()
+    """Expressions; a point where one holds is left out."""
+    when: dict[str, str] = Field(default={})
+    """A parameter is varied only where its expression holds, and has the base's value elsewhere."""
+    include: tuple[dict[str, Any], ...] = ()
+    """Points beside those of the method; all there are where the method is `points`."""
     seeds: Annotated[
         tuple[NonNegativeInt, ...],
         BeforeValidator(_seeds),
@@ -160,7 +217,10 @@ class SweepFile(Section):
         AfterValidator(_distinct),
     ] = (0,)
     baseline: dict[str, Any] | None = None
-    """The point that others are compared with; None: the first."""
+    """The point that others are compared with, by as many values as it takes to tell it apart.
+
+    None: the first.
+    """
     resources: SweepResources = SweepResources()
     early_terminate: EarlyTerminate = EarlyTerminate()
     budget: Budget = Budget()

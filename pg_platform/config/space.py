@@ -1,0 +1,101 @@
+"""What a search that learns from its trials may choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pg_platform.config.grid import Choice, Grid, Point
+from pg_platform.config.parameters import Parameter, hashable
+from pg_platform.config.problems import ConfigError, Problem, meant, refuse
+from pg_platform.config.rules import UndecidedError
+from pg_platform.config.tree import Leaf, place_of
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One thing to choose: one of `values`, or where that is None a number from low to high."""
+
+    key: str
+    """The dotted key; of keys that advance together the first in the file."""
+    values: tuple[Any, ...] | None
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    whole: bool = False
+    step: float | None = None
+
+
+class Space:
+    """The dimensions of a search, and the point that each choice of values is."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        first = [grid.parameters[together[0]] for together, _ in grid.axes]
+        self.dimensions: tuple[Dimension, ...] = tuple(_dimension(parameter) for parameter in first)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.dimensions == other.dimensions
+
+    def __hash__(self) -> int:
+        return hash(tuple(dimension.key for dimension in self.dimensions))
+
+    def point(self, values: Mapping[str, Any]) -> Point | None:
+        """The point of a value for each dimension, None where `exclude` leaves it out.
+
+        Raises ConfigError where it is no experiment, or a value is not of its dimension.
+        """
+        known = [dimension.key for dimension in self.dimensions]
+        unknown = [f"{k}: is no dimension{meant(k, known)}" for k in values if k not in known]
+        missing = [f"{key}: is missing; a point has a value of each" for key in known]
+        missing = [line for key, line in zip(known, missing, strict=True) if key not in values]
+        if unknown or missing:
+            raise ConfigError(unknown + missing)
+        grid, raw = self._chosen(values)
+        problems: list[Problem] = []
+        choice = self._ruled(grid, raw)
+        points = [] if choice is None else grid.points([choice], problems)
+        refuse(problems)
+        return points[0] if points else None
+
+    def _chosen(self, values: Mapping[str, Any]) -> tuple[Grid, list[int]]:
+        """A grid of the one value of each range, and the indices of the values."""
+        parameters, raw = list(self._grid.parameters), []
+        for (together, _), dimension in zip(self._grid.axes, self.dimensions, strict=True):
+            value, parameter = values[dimension.key], parameters[together[0]]
+            raw.append(_index(parameter, value))
+            if parameter.range is not None:
+                place = place_of(self._grid.root, parameter.path(0)[:2])
+                node = Leaf(place, repr(value), value)
+                parameters[together[0]] = Parameter(
+                    parameter.key, (node,), (value,), parameter.range
+                )
+        grid = Grid(self._grid.root, self._grid.base, parameters, self._grid.rules)
+        return grid, raw
+
+    def _ruled(self, grid: Grid, raw: list[int]) -> Choice | None:
+        try:
+            return grid.ruled(grid.joined(raw))
+        except UndecidedError as error:
+            raise ConfigError([str(error.problem)]) from None
+
+
+def _index(parameter: Parameter, value: Any) -> int:
+    if parameter.range is not None:
+        if parameter.range.holds(value):
+            return 0
+        low, high = parameter.range.ends
+        kind = "a whole number" if parameter.range.whole else "a number"
+        raise ConfigError([f"{parameter.key}: wants {kind} from {low} to {high}, got {value!r}"])
+    for index in range(len(parameter.values)):
+        if parameter.hashable(index) == hashable(value):
+            return index
+    raise ConfigError([f"{parameter.key}: wants one of {parameter.values}, got {value!r}"])
+
+
+def _dimension(parameter: Parameter) -> Dimension:
+    span = parameter.range
+    if span is None:
+        return Dimension(parameter.key, parameter.values)
+    return Dimension(parameter.key, None, span.low, span.high, span.log, span.whole, span.step)
