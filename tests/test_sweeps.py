@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pg_platform.config.experiment import AdamW, Digits, Experiment, Sgd
+from pg_platform.config.document import ConfigError
+from pg_platform.config.experiment import AdamW, Digits, Experiment, MlpSymbols, Sgd
+from pg_platform.config.json_schema import SHIPPED, written
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.places import sweeps
 from pg_platform.config.plan import plan
@@ -219,3 +224,172 @@ def test_the_bridge_leads_from_the_official_recipe_to_that_of_the_paper() -> Non
         changed = differences(below, above)
         assert len({key.rpartition(".")[0] for key, _, _ in changed}) == 1, changed
         assert len(changed) == 1 or any(key.endswith(".kind") for key, _, _ in changed), changed
+
+
+def test_a_rule_leaves_a_key_at_the_value_of_the_base(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path,
+        """
+        name: when
+        parameters:
+          optimizer.kind: {values: [adamw, sgd]}
+          optimizer.momentum: {values: [0, 0.5]}
+        when: {optimizer.momentum: optimizer.kind == 'sgd'}
+        baseline: {optimizer.momentum: 0.5}
+        """,
+    )
+    assert [trial.group for trial in plan(sweep, lambda _: "")] == [
+        "kind=adamw",
+        "kind=sgd momentum=0",
+        "kind=sgd momentum=0.5",
+    ]
+    assert [type(e.optimizer) for e in sweep.experiments] == [AdamW, Sgd, Sgd]
+
+
+def test_an_excluded_point_need_be_no_experiment(tmp_path: Path) -> None:
+    text = """
+        name: exclude
+        parameters:
+          speaker.patch_size: {values: [7, 8]}
+          data.image_size: {values: [28, 32]}
+        exclude: [speaker.patch_size == 7 and data.image_size == 32]
+        include: [{batch_size: 64}]
+        """
+    sweep = load(tmp_path, text, "exclude=['data.image_size / speaker.patch_size != 4']")
+    assert [(e.speaker.patch_size, e.data.image_size) for e in sweep.experiments] == [
+        (7, 28),
+        (8, 32),
+        (7, 28),
+    ]
+    assert sweep.points[-1] == {"batch_size": 64}
+    with pytest.raises(ConfigError, match=r"wants a divisor of data\.image_size 28"):
+        load(tmp_path, text)
+
+
+def test_points_alone(tmp_path: Path) -> None:
+    text = "name: points\nmethod: points\ninclude: [{epochs: 3}, {batch_size: 64, epochs: 2}]"
+    sweep = load(tmp_path, text)
+    assert sweep.points == ({"epochs": 3}, {"batch_size": 64, "epochs": 2})
+    assert sweep.parameters == {"epochs": (3, 2), "batch_size": (64,)}
+    names = [trial.name for trial in plan(sweep, lambda _: "")]
+    assert names == ["epochs=3 seed=0", "B=64 epochs=2 seed=0"]
+
+
+RANDOM = """
+name: random
+method: random
+samples: 20
+parameters:
+  optimizer.lr: {min: 1e-5, max: 1e-1, distribution: log_uniform}
+  speaker.vocab_size: {min: 2, max: 64, distribution: log_int}
+  speaker.symbol.hidden: {min: 64, max: 256, q: 32}
+  epochs: {values: [1, 2]}
+  batch_size: {values: [32, 64]}
+zip: [[epochs, batch_size]]
+exclude: [epochs == 2 and speaker.vocab_size > 8]
+"""
+
+
+def test_a_random_search_draws_the_same_points_for_a_seed(tmp_path: Path) -> None:
+    sweep = load(tmp_path, RANDOM)
+    assert load(tmp_path, RANDOM).points == sweep.points
+    assert load(tmp_path, sweep.source).points == sweep.points
+    assert load(tmp_path, RANDOM, "search_seed=1").points != sweep.points
+    assert len(set(sweep.experiments)) == 20
+    assert {e.batch_size // e.epochs for e in sweep.experiments} == {32}
+    assert {e.epochs for e in sweep.experiments} == {1, 2}
+    for e in sweep.experiments:
+        assert 1e-5 <= e.optimizer.lr <= 1e-1
+        assert e.epochs == 1 or e.speaker.vocab_size <= 8
+        assert isinstance(e.speaker.symbol, MlpSymbols)
+        assert e.speaker.symbol.hidden % 32 == 0
+    small = sum(e.optimizer.lr < 1e-3 for e in sweep.experiments)
+    assert 4 <= small <= 16
+
+
+def test_as_many_samples_as_there_are_points(tmp_path: Path) -> None:
+    text = "name: all\nmethod: random\nsamples: 4\nparameters: {epochs: {values: [1, 2, 3, 4]}}"
+    sweep = load(tmp_path, text)
+    assert {e.epochs for e in sweep.experiments} == {1, 2, 3, 4}
+
+
+def test_the_space_of_a_search_that_learns(tmp_path: Path) -> None:
+    sweep = load(tmp_path, RANDOM, "method=bayes", "experiment.epochs=7")
+    assert sweep.points == ()
+    assert sweep.experiment == sweep.base
+    assert sweep.base.epochs == 7
+    space = sweep.space
+    assert space is not None
+    lr, vocab_size, hidden, epochs = space.dimensions
+    assert (lr.low, lr.high, lr.log, lr.whole, lr.step) == (1e-5, 1e-1, True, False, None)
+    assert (vocab_size.log, vocab_size.whole, hidden.step) == (True, True, 32)
+    assert (epochs.key, epochs.values) == ("epochs", (1, 2))
+    chosen = {"optimizer.lr": 1e-3, "speaker.vocab_size": 8, "speaker.symbol.hidden": 64}
+    point = space.point({**chosen, "epochs": 2})
+    assert point is not None
+    assert point.values == {**chosen, "epochs": 2, "batch_size": 64}
+    assert point.experiment.batch_size == 64
+    assert space.point({**chosen, "epochs": 2, "speaker.vocab_size": 9}) is None
+    with pytest.raises(
+        ConfigError, match=r"optimizer\.lr: wants a number from 1e-05 to 0\.1, got 1"
+    ):
+        space.point({**chosen, "epochs": 1, "optimizer.lr": 1})
+    with pytest.raises(ConfigError, match="epochs: is missing"):
+        space.point(chosen)
+    assert load(tmp_path, sweep.source).space == space
+
+
+@pytest.mark.parametrize("name", ["train/loss:epochs_to:0.5", "val/top1_pool512:area"])
+def test_a_metric_may_be_derived(tmp_path: Path, name: str) -> None:
+    assert load(tmp_path, f"name: derived\nmetric: {{name: '{name}'}}").metric.name == name
+
+
+def test_the_schema_that_ships_is_up_to_date() -> None:
+    assert SHIPPED.read_text() == written()
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    first=st.integers(1, 4),
+    third=st.integers(1, 3),
+    zipped=st.booleans(),
+    limit=st.integers(0, 5),
+    left_out=st.integers(2, 9),
+)
+def test_rules_on_a_grid_are_those_of_a_loop(
+    tmp_path: Path,
+    first: int,
+    third: int,
+    zipped: bool,  # noqa: FBT001
+    limit: int,
+    left_out: int,
+) -> None:
+    epochs, sizes = list(range(1, first + 1)), [10 * n for n in range(1, first + 1)]
+    vocabularies = list(range(2, 2 + third))
+    text = f"""
+        name: loop
+        parameters:
+          speaker.vocab_size: {{values: {vocabularies}}}
+          epochs: {{values: {epochs}}}
+          batch_size: {{values: {sizes}}}
+        when: {{speaker.vocab_size: epochs <= {limit}}}
+        exclude: [speaker.vocab_size + epochs == {left_out}]
+        zip: {[["epochs", "batch_size"]] if zipped else []}
+        """
+    wanted: list[dict[str, int]] = []
+    base = Experiment().speaker.vocab_size
+    for vocab_size, epoch, size in itertools.product(vocabularies, epochs, sizes):
+        varied = {"speaker.vocab_size": vocab_size} if epoch <= limit else {}
+        point = {**varied, "epochs": epoch, "batch_size": size}
+        out = varied.get("speaker.vocab_size", base) + epoch == left_out
+        if not (zipped and size != 10 * epoch) and not out and point not in wanted:
+            wanted.append(point)
+    if not wanted:
+        with pytest.raises(ConfigError, match="leaves no point"):
+            load(tmp_path, text)
+        return
+    assert list(load(tmp_path, text).points) == wanted

@@ -113,7 +113,8 @@ def _found(root: Branch, base: Branch, method: str, problems: list[Problem]) -> 
     grid.points(tried(grid, problems), problems)
     if method == "bayes":
         return Points([], {p.key: () if p.range else p.values for p in varied}, Space(grid))
-    if samples is None or len(problems) > before:
+    block = branch_at(root, (PARAMETERS,))
+    if samples is None or len(problems) > before or (block and len(block.keys) > len(varied)):
         return Points()
     grid, choices = drawn(grid, samples, _seed(root), problems)
     points = grid.points(choices, problems)
