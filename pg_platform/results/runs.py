@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric, Sweep
+from pg_platform.results.forecast import shape
 from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
 from pg_platform.results.tracking import Store
@@ -28,6 +30,10 @@ class TrialRuns:
     """Where the checkpoints of a trial lie."""
     ids: dict[str, str] = field(default_factory=dict)
     """Run ids of the trials opened so far, by trial id."""
+    opened: dict[str, float] = field(default_factory=dict)
+    """When this attempt began, in seconds of the monotonic clock, by trial id."""
+    images: dict[str, int] = field(default_factory=dict)
+    """Images seen by the last row, by trial id."""
 
     @classmethod
     def of_sweep(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
@@ -70,6 +76,7 @@ class TrialRuns:
 
     def open(self, trial: Trial) -> str:
         """The run of `trial`, created or taken up again."""
+        self.opened[trial.id] = time.monotonic()
         self.ids[trial.id] = self.store.run(
             self.experiment_id,
             self.key(trial),
@@ -82,6 +89,7 @@ class TrialRuns:
                 "pg.trial_id": trial.id,
                 "pg.group": trial.group,
                 "pg.data": trial.data_hash,
+                "pg.shape": shape(trial.experiment),
                 "pg.checkpoints": str(self.folder(trial)),
             },
             params=flat(trial.experiment.model_dump(mode="json")) | flat(trial.point),
@@ -93,7 +101,8 @@ class TrialRuns:
         self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in facts.items()})
 
     def log(self, trial: Trial, rows: Sequence[Row]) -> None:
-        """Queue rows for the store's writer."""
+        """Queue rows, at least one, for the store's writer."""
+        self.images[trial.id] = rows[-1].images
         self.store.log(self.ids[trial.id], rows)
 
     def close(self, trial: Trial, outcome: Outcome) -> None:
@@ -101,9 +110,15 @@ class TrialRuns:
         run_id = self.ids[trial.id]
         match outcome:
             case Outcome.COMPLETED:
+                self.store.tag(run_id, self._took(trial))
                 self.store.finish(run_id, "FINISHED", outcome.value, headline=self.metric)
             case Outcome.INTERRUPTED:
                 self.store.finish(run_id, "KILLED", outcome.value)
+
+    def _took(self, trial: Trial) -> dict[str, str]:
+        """What forecasts are made from: the seconds of this attempt, the images of all."""
+        seconds = time.monotonic() - self.opened[trial.id]
+        return {"pg.seconds": f"{seconds:.3f}", "pg.images": str(self.images[trial.id])}
 
     def close_sweep(self, *, failed: bool, interrupted: bool) -> None:
         """The sweep's own run ends as its trials did; waits until all rows are stored."""

@@ -164,6 +164,11 @@ class Store:
         named = [run for run in self._trials() if target in (run.run_id, run.tags["pg.sweep"])]
         return [run for run in named if run.status == "FINISHED"]
 
+    def finished_of_shape(self, shape: str) -> list[StoredRun]:
+        """The finished trials, of any sweep, that are as fast as `shape` says, the oldest first."""
+        found = self._search(self._experiments(), {"pg.kind": "trial", "pg.shape": shape})
+        return [run for run in found if run.status == "FINISHED"]
+
     def find_by_checkpoints(self, folders: Collection[str]) -> StoredRun | None:
         """The oldest trial whose checkpoints lie in one of `folders`; None where there is none."""
         found = (run for run in self._trials() if run.tags["pg.checkpoints"] in folders)

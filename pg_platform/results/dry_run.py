@@ -1,0 +1,171 @@
+"""What a sweep would do and cost, before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.config.plan import Trial
+from pg_platform.results.forecast import Cost, Forecast, Range, cost_of
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The plan of a sweep against what the store holds; sets and mappings go by trial id.
+
+    `shared` names the sweep that has finished a trial, `infeasible` the reason why a trial
+    cannot run. `slots` trials run at a time, None: not known. `usd_per_gpu_hour` None: no price.
+    """
+
+    trials: Sequence[Trial]
+    reused: Collection[str]
+    shared: Mapping[str, str]
+    infeasible: Mapping[str, str]
+    failed: Collection[str]
+    forecast: Forecast
+    slots: int | None
+    usd_per_gpu_hour: float | None
+
+    def listing(self) -> Iterator[str]:
+        """A line per trial and then the summary."""
+        width = max((len(trial.name) for trial in self.trials), default=0)
+        for trial in self.trials:
+            line = f"{trial.name:<{width}}  {trial.id}  {self._told(trial)}"
+            if self.runs(trial):
+                seconds = self._seconds[trial.id]
+                line += f"  {'unknown' if seconds is None else spread(seconds)}"
+            yield line
+        yield from self._summary()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values: `trials` in the order of the plan, `counts`, `cost`."""
+        return {
+            "trials": [self._plain(trial) for trial in self.trials],
+            "points": len({trial.group for trial in self.trials}),
+            "seeds": len({trial.seed for trial in self.trials}),
+            "counts": dict(self._counts()),
+            "slots": self.slots,
+            "cost": asdict(self.cost()),
+            "without_forecast": self._without_forecast(),
+            "shapes_to_calibrate": len(self.unknown_shapes()),
+        }
+
+    def runs(self, trial: Trial) -> bool:
+        """Whether the trial would start now."""
+        return self._fate(trial) == "run"
+
+    def unknown_shapes(self) -> list[Experiment]:
+        """One experiment of each shape that would run and has no forecast: to be calibrated."""
+        unknown = [t.experiment for t in self._to_run if self._seconds[t.id] is None]
+        return self.forecast.unknown(unknown)
+
+    def cost(self) -> Cost:
+        """What would start now, as far as it has a forecast."""
+        expected = [
+            (trial.experiment.resources, seconds)
+            for trial in self._to_run
+            if (seconds := self._seconds[trial.id]) is not None
+        ]
+        return cost_of(expected, slots=self.slots, usd_per_gpu_hour=self.usd_per_gpu_hour)
+
+    @cached_property
+    def _to_run(self) -> list[Trial]:
+        return [trial for trial in self.trials if self.runs(trial)]
+
+    @cached_property
+    def _seconds(self) -> dict[str, Range | None]:
+        """Of the trials that would run, by their ids."""
+        return {trial.id: self.forecast.seconds(trial.experiment) for trial in self._to_run}
+
+    def _fate(self, trial: Trial) -> str:
+        if trial.id in self.reused:
+            return "reused"
+        if trial.id in self.shared:
+            return "shared"
+        if trial.id in self.infeasible:
+            return "infeasible"
+        return "failed" if trial.id in self.failed else "run"
+
+    def _told(self, trial: Trial) -> str:
+        match self._fate(trial):
+            case "shared":
+                return f"reused from sweep {self.shared[trial.id]}"
+            case "infeasible":
+                return f"infeasible: {self.infeasible[trial.id]}"
+            case "failed":
+                return "failed before: will not be retried without --retry-failed"
+            case fate:
+                return fate
+
+    def _counts(self) -> Counter[str]:
+        return Counter(self._fate(trial) for trial in self.trials)
+
+    def _without_forecast(self) -> int:
+        return sum(seconds is None for seconds in self._seconds.values())
+
+    def _plain(self, trial: Trial) -> dict[str, Any]:
+        plain = {"name": trial.name, "id": trial.id, "will": self._fate(trial)}
+        if self._fate(trial) != "run":
+            return {**plain, "told": self._told(trial)}
+        seconds = self._seconds[trial.id]
+        basis = self.forecast.basis(trial.experiment)
+        return {**plain, "seconds": seconds and asdict(seconds), "basis": basis or None}
+
+    def _summary(self) -> Iterator[str]:
+        points = len({trial.group for trial in self.trials})
+        seeds = len({trial.seed for trial in self.trials})
+        yield f"{points} points x {seeds} seeds = {len(self.trials)} trials: " + ", ".join(
+            f"{count} {fate}" for fate, count in self._counts().items()
+        )
+        missing, runs = self._without_forecast(), len(self._to_run)
+        if missing:
+            yield (
+                f"{missing} of {runs} trials to run have no forecast: no trial of their "
+                f"{len(self.unknown_shapes())} shapes was measured; --calibrate times a few steps"
+            )
+        if runs > missing:
+            yield from self._amounts(runs - missing)
+
+    def _amounts(self, known: int) -> Iterator[str]:
+        cost = self.cost()
+        yield f"forecast of {known} trials (95 %), from {', '.join(self._bases())}:"
+        yield f"  CPU-hours  {amount(cost.cpu_hours)}"
+        yield f"  GPU-hours  {amount(cost.gpu_hours)}"
+        if cost.wall_s is None:
+            yield "  wall time  unknown: say with --slots N how many trials run at once"
+        else:
+            yield f"  wall time  {spread(cost.wall_s)} on {self.slots} slots"
+        if cost.usd is not None:
+            yield f"  dollars    {amount(cost.usd)}"
+
+    def _bases(self) -> list[str]:
+        bases = dict.fromkeys(self.forecast.basis(trial.experiment) for trial in self._to_run)
+        return [basis for basis in bases if basis]
+
+
+def spread(seconds: Range) -> str:
+    """`4m 10s (3m 2s to 5m 20s)`."""
+    return f"{clock(seconds.expected)} ({clock(seconds.low)} to {clock(seconds.high)})"
+
+
+def amount(some: Range) -> str:
+    """`1.25 (0.9 to 1.6)`."""
+    return f"{some.expected:.3g} ({some.low:.3g} to {some.high:.3g})"
+
+
+def clock(seconds: float) -> str:
+    """`0.4s`, `12s`, `3m 2s`, `5h 10m`, `2d 4h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    first = next(i for i, (_, size) in enumerate(units) if whole >= size)
+    told = []
+    for name, size in units[first : first + 2]:
+        count, whole = divmod(whole, size)
+        told.append(f"{count}{name}")
+    return " ".join(told)

@@ -1,0 +1,286 @@
+"""What trials will take: seconds, CPU-hours, GPU-hours and dollars, each with its bounds.
+
+A forecast rests on runs of the same shape, or on a calibration of it. What was not measured is
+not guessed: a shape that nothing is known of has no forecast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel
+from scipy.special import stdtrit
+
+from pg_platform.config.experiment import Data, Experiment, Resources
+from pg_platform.data.sizes import steps_in
+from pg_platform.results.statistics import CONFIDENCE
+from pg_platform.results.stored_run import StoredRun
+
+ONE_RUN_ERROR = 0.30
+"""Relative half-width that a forecast from one measurement is given."""
+
+PRIOR_DEGREES = 4
+"""How many degrees of freedom `ONE_RUN_ERROR` is worth beside what several runs show."""
+
+SPEED = "perf/images_per_s"
+
+Basis = Literal["runs", "steps", "calibration"]
+"""Whole runs; the steps alone of runs that were cut off; a few steps timed for this."""
+
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "seed": True,
+    "epochs": True,
+    "worker_noise": True,
+    "data": {"val_fraction", "count", "seed"},
+    "speaker": {
+        "temperature": True,
+        "symbol": {"initial_logit_std"},
+        "gate": {"temperature", "clamp", "law"},
+        "soft_rank": {"strength"},
+    },
+    "listener": {"head": {"wide_frozen_epochs"}},
+    "contrast": {"temperature", "min_temperature", "reduction"},
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """An expected amount with the bounds of its 95 % interval."""
+
+    low: float
+    expected: float
+    high: float
+
+    def __add__(self, other: Range) -> Range:
+        """Bounds add up: trials of one machine are fast or slow together."""
+        return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+    def __mul__(self, factor: float) -> Range:
+        return Range(self.low * factor, self.expected * factor, self.high * factor)
+
+
+NOTHING = Range(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """One measurement: `images_per_s` of all workers of a trial on `device`."""
+
+    images_per_s: float
+    device: str
+    basis: Basis
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some trials take; `wall_s` on so many slots and `usd` are None where not known."""
+
+    seconds: Range
+    cpu_hours: Range
+    gpu_hours: Range
+    wall_s: Range | None
+    usd: Range | None
+
+
+@dataclass
+class Forecast:
+    """Forecasts from measured `paces` by shape, the oldest first.
+
+    `train_images` says how many images the training split of some data has.
+    """
+
+    paces: Mapping[str, Sequence[Pace]]
+    train_images: Callable[[Data], int]
+    _images: dict[Data, int] = field(default_factory=dict)
+    _rates: dict[str, Range | None] = field(default_factory=dict)
+
+    def seconds(self, experiment: Experiment) -> Range | None:
+        """What one trial takes on its workers; None where no trial of its shape was measured."""
+        rate = self._seconds_an_image(shape(experiment))
+        return None if rate is None else rate * self.images(experiment)
+
+    def images(self, experiment: Experiment) -> int:
+        """How many images a trial trains on in all its epochs."""
+        data = experiment.data
+        if data not in self._images:
+            self._images[data] = self.train_images(data)
+        steps = steps_in(self._images[data], experiment)
+        return steps * experiment.batch_size * experiment.epochs
+
+    def basis(self, experiment: Experiment) -> str:
+        """What a forecast rests on: `3 runs on cpu`; empty where there is none."""
+        return described(chosen(self.paces.get(shape(experiment), ())))
+
+    def unknown(self, experiments: Iterable[Experiment]) -> list[Experiment]:
+        """One experiment of each shape that nothing is known of."""
+        found: dict[str, Experiment] = {}
+        for experiment in experiments:
+            key = shape(experiment)
+            if self._seconds_an_image(key) is None:
+                found.setdefault(key, experiment)
+        return list(found.values())
+
+    def _seconds_an_image(self, key: str) -> Range | None:
+        if key not in self._rates:
+            paces = chosen(self.paces.get(key, ()))
+            self._rates[key] = predicted([1 / p.images_per_s for p in paces]) if paces else None
+        return self._rates[key]
+
+    @classmethod
+    def of(
+        cls,
+        runs: Iterable[StoredRun],
+        calibrations: Mapping[str, Sequence[Pace]],
+        train_images: Callable[[Data], int],
+    ) -> Self:
+        """From the store's finished runs, the oldest first, and from calibrations."""
+        paces = {key: list(some) for key, some in calibrations.items()}
+        for run in runs:
+            if (pace := pace_of(run)) is not None:
+                paces.setdefault(run.tags["pg.shape"], []).append(pace)
+        return cls(paces, train_images)
+
+
+def shape(experiment: Experiment) -> str:
+    """12 hex digits of all that decides how fast a trial is, and of nothing else.
+
+    Numbers of the optimiser and of temperatures, seeds and the number of epochs are not in it.
+    """
+    parts = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    del parts["seed"], parts["epochs"], parts["optimizer"]
+    return _hashed(experiment.optimizer.kind, *parts.items())
+
+
+@lru_cache(maxsize=4096)
+def _hashed(optimizer: str, *parts: tuple[str, Any]) -> str:
+    deciding: dict[str, Any] = {"optimizer": optimizer}
+    for name, part in parts:
+        without = _WITHOUT_EFFECT.get(name)
+        if isinstance(part, BaseModel):
+            deciding[name] = part.model_dump(mode="json", exclude=without)
+        elif without is None:
+            deciding[name] = part
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def pace_of(run: StoredRun) -> Pace | None:
+    """What a finished run says of its shape; None where it says nothing.
+
+    A run that was never cut off knows its whole time: start, validation and checkpoints are in
+    it. Of another the speed of its last epoch counts, which is that of its steps alone.
+    """
+    tags, speed = run.tags, run.metrics.get(SPEED, 0.0)
+    if run.status != "FINISHED" or not {"pg.shape", "pg.device", "pg.attempt"} <= tags.keys():
+        return None
+    if tags["pg.attempt"] == "1" and {"pg.seconds", "pg.images"} <= tags.keys():
+        return Pace(float(tags["pg.images"]) / float(tags["pg.seconds"]), tags["pg.device"], "runs")
+    if not (math.isfinite(speed) and speed > 0):
+        return None
+    return Pace(speed, tags["pg.device"], "steps")
+
+
+def chosen(paces: Sequence[Pace]) -> list[Pace]:
+    """The best basis there is, on the device that was measured last on it; never a mixture."""
+    for basis in ("runs", "steps", "calibration"):
+        if same := [pace for pace in paces if pace.basis == basis]:
+            return [pace for pace in same if pace.device == same[-1].device]
+    return []
+
+
+def described(paces: Sequence[Pace]) -> str:
+    """`3 runs on cpu`."""
+    if not paces:
+        return ""
+    count, device = len(paces), paces[0].device
+    match paces[0].basis:
+        case "runs":
+            what = f"{count} run{'s' * (count > 1)}"
+        case "steps":
+            what = f"the steps of {count} resumed run{'s' * (count > 1)}"
+        case "calibration":
+            what = "calibrated steps"
+    return f"{what} on {device}"
+
+
+def predicted(values: Sequence[float]) -> Range:
+    """The mean of positive `values` with Student's 95 % interval of one more value.
+
+    One value gets `ONE_RUN_ERROR`. That error also counts beside what several values show, as a
+    conjugate prior of their relative variance with `PRIOR_DEGREES` degrees of freedom (Gelman et
+    al., Bayesian Data Analysis, sec. 3.3): two runs that happen to agree promise no exact third.
+    """
+    n, mean = len(values), math.fsum(values) / len(values)
+    squares = math.fsum((value / mean - 1) ** 2 for value in values)
+    prior = ONE_RUN_ERROR / (_student(PRIOR_DEGREES) * math.sqrt(2))
+    degrees = PRIOR_DEGREES + n - 1
+    deviation = math.sqrt((PRIOR_DEGREES * prior**2 + squares) / degrees)
+    half = _student(degrees) * deviation * math.sqrt(1 + 1 / n)
+    return Range(mean * max(0.0, 1 - half), mean, mean * (1 + half))
+
+
+def cost_of(
+    expected: Sequence[tuple[Resources, Range]],
+    *,
+    slots: int | None,
+    usd_per_gpu_hour: float | None,
+) -> Cost:
+    """The cost of trials by what they hold and for how many seconds, `slots` of them at a time."""
+    cpu = gpu = NOTHING
+    for resources, each in expected:
+        cpus, gpus = _held(resources)
+        cpu, gpu = cpu + each * (cpus / 3600), gpu + each * (gpus / 3600)
+    seconds = [each for _, each in expected]
+    return Cost(
+        seconds=total(seconds),
+        cpu_hours=cpu,
+        gpu_hours=gpu,
+        wall_s=None if slots is None else wall(seconds, slots),
+        usd=None if usd_per_gpu_hour is None else gpu * usd_per_gpu_hour,
+    )
+
+
+def total(ranges: Iterable[Range]) -> Range:
+    """Their sum."""
+    return sum(ranges, NOTHING)
+
+
+def wall(seconds: Sequence[Range], slots: int) -> Range:
+    """Until the last trial ends, with the longest first and each on the first free slot."""
+    bounds = [[each.low for each in seconds], [each.high for each in seconds]]
+    low, high = (makespan(some, slots) for some in bounds)
+    return Range(low, makespan([each.expected for each in seconds], slots), high)
+
+
+def makespan(seconds: Iterable[float], slots: int) -> float:
+    """When the last of `slots` machines is done; the longest first (Graham 1969, LPT)."""
+    assert slots >= 1, f"{slots} slots"
+    ends = [0.0] * slots
+    for each in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
+def slots_on(resources: Resources, cpus: int) -> int | None:
+    """How many trials a machine of `cpus` cores holds at once.
+
+    None where a trial does not fit, or wants a GPU, of which a planner without torch sees none.
+    """
+    wanted, gpus = _held(resources)
+    return None if gpus or wanted > cpus else cpus // wanted
+
+
+def _held(resources: Resources) -> tuple[int, float]:
+    """The CPU cores and GPUs that a trial holds while it runs."""
+    workers = resources.workers
+    return workers * resources.cpus_per_worker, workers * resources.gpus_per_worker
+
+
+def _student(degrees: int) -> float:
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
