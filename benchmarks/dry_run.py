@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.interleaved import verdict
@@ -71,7 +72,7 @@ def _dry_run(file: Path) -> tuple[float, float, float]:
     lines = list(dry.listing())
     times.append(time.perf_counter())
     assert len(lines) > len(trials) == 10_000, len(trials)
-    load, planned, listed = (after - before for before, after in zip(times, times[1:], strict=False))
+    load, planned, listed = (after - before for before, after in pairwise(times))
     return load, planned, listed
 
 

@@ -173,13 +173,13 @@ def _hashed(optimizer: str, *parts: tuple[str, Any]) -> str:
 def pace_of(run: StoredRun) -> Pace | None:
     """What a finished run says of its shape; None where it says nothing.
 
-    A run that was never cut off knows its whole time: start, validation and checkpoints are in
-    it. Of another the speed of its last epoch counts, which is that of its steps alone.
+    A run in one go knows its whole time: start, validation and checkpoints are in it. Of one that
+    was resumed the speed of its last epoch counts, which is that of its steps alone.
     """
     tags, speed = run.tags, run.metrics.get(SPEED, 0.0)
-    if run.status != "FINISHED" or not {"pg.shape", "pg.device", "pg.attempt"} <= tags.keys():
+    if run.status != "FINISHED" or not {"pg.shape", "pg.device"} <= tags.keys():
         return None
-    if tags["pg.attempt"] == "1" and {"pg.seconds", "pg.images"} <= tags.keys():
+    if {"pg.seconds", "pg.images"} <= tags.keys():
         return Pace(float(tags["pg.images"]) / float(tags["pg.seconds"]), tags["pg.device"], "runs")
     if not (math.isfinite(speed) and speed > 0):
         return None

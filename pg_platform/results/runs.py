@@ -31,7 +31,7 @@ class TrialRuns:
     ids: dict[str, str] = field(default_factory=dict)
     """Run ids of the trials opened so far, by trial id."""
     opened: dict[str, float] = field(default_factory=dict)
-    """When this attempt began, in seconds of the monotonic clock, by trial id."""
+    """When trials began that have no checkpoint to go on from: monotonic seconds, by trial id."""
     images: dict[str, int] = field(default_factory=dict)
     """Images seen by the last row, by trial id."""
 
@@ -76,7 +76,9 @@ class TrialRuns:
 
     def open(self, trial: Trial) -> str:
         """The run of `trial`, created or taken up again."""
-        self.opened[trial.id] = time.monotonic()
+        self.opened.pop(trial.id, None)
+        if not self.folder(trial).exists():
+            self.opened[trial.id] = time.monotonic()
         self.ids[trial.id] = self.store.run(
             self.experiment_id,
             self.key(trial),
@@ -116,7 +118,9 @@ class TrialRuns:
                 self.store.finish(run_id, "KILLED", outcome.value)
 
     def _took(self, trial: Trial) -> dict[str, str]:
-        """What forecasts are made from: the seconds of this attempt, the images of all."""
+        """The seconds of a trial that ran in one go, for forecasts; nothing for a resumed one."""
+        if trial.id not in self.opened:
+            return {}
         seconds = time.monotonic() - self.opened[trial.id]
         return {"pg.seconds": f"{seconds:.3f}", "pg.images": str(self.images[trial.id])}
 
