@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from pg_platform.cluster.conductor import Conductor
+from pg_platform.cluster.control import Control
 from pg_platform.cluster.lock import only_driver
+from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record, Verdict
 from pg_platform.cluster.screen import Screen
+from pg_platform.cluster.standing import Retry, Standing, look_up
+from pg_platform.config.experiment import Resources
 from pg_platform.config.metrics import success
-from pg_platform.config.plan import Trial, plan
+from pg_platform.config.plan import Trial, plan, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
+from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.results.report import SweepReport
@@ -26,9 +32,9 @@ TRAIN = "train"
 
 
 class Executor(Protocol):
-    """What runs trials: Ray (cluster/sweep.py), or this process (cluster/local.py)."""
+    """What runs segments: Ray (cluster/sweep.py), or this process (cluster/local.py)."""
 
-    def run(self, trials: Sequence[Trial], record: Record) -> None: ...
+    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class SweepResult:
     """How a sweep stands after a call, and where to look at it."""
 
     trials: Sequence[Trial]
-    reused: frozenset[str]
+    standing: Standing
     verdict: Verdict
     table: Comparison
     experiment_id: str
@@ -54,33 +60,56 @@ class TrainResult:
     reused: bool
 
 
+@dataclass
+class _Planned:
+    """The trials of a sweep; a search adds to them while it goes on."""
+
+    sweep: Sweep
+    trials: list[Trial] = field(default_factory=list)
+
+    def of_choice(self, choice: Mapping[str, Any]) -> list[Trial]:
+        """The trials of what a search chose; none where `exclude` leaves the point out."""
+        assert self.sweep.space is not None, "only a search chooses"
+        point = self.sweep.space.point(choice)
+        if point is None:
+            return []
+        check_sizes([point.experiment])
+        return trials_of_point(self.sweep, point, identity, choice)
+
+
 def trial_folder(root: Path, trial: Trial) -> Path:
     """Where the checkpoints of `trial` lie: by its id, whatever file asks for it."""
     return root / "trials" / trial.id
 
 
-def run_sweep(sweep: Sweep, root: Path, store: Store, executor: Executor) -> SweepResult:
+def run_sweep(
+    sweep: Sweep, root: Path, store: Store, executor: Executor, retry: Retry | None = None
+) -> SweepResult:
     """Run what is not finished of `sweep`, writing its report after each trial.
 
     Raises AlreadyRunningError, ClusterError, or ValueError where the data cannot be had.
     """
-    trials = plan(sweep, identity)
+    planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
     with only_driver(root, sweep.name):
         runs = TrialRuns.of_sweep(store, sweep, partial(trial_folder, root))
-        report = SweepReport(runs, sweep, trials)
-        reused = runs.finished(trials)
-        with Screen(trials, sweep.metric.name) as screen:
-            for trial_id in reused:
-                screen.show(trial_id, "reused")
-            left = [trial for trial in trials if trial.id not in reused]
+        control = Control(root, sweep.name)
+        control.open()
+        standing = look_up(runs, planned.trials, sweep, retry or Retry())
+        planned.trials[:] = standing.trials
+        report = SweepReport(runs, sweep, planned.trials)
+        with Screen(planned.trials, sweep.metric.name) as screen:
+            for trial in planned.trials:
+                if trial.id in standing.told:
+                    screen.show(trial, standing.told[trial.id])
             record = Record(runs, screen, report.write_when_due)
-            executor.run(left, record)
+            conductor = _conductor(sweep, record, standing, planned)
+            _play(conductor, executor, sweep.experiment.resources, control)
         verdict = record.verdict
         table = report.write()
         runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
     return SweepResult(
-        trials, frozenset(reused), verdict, table, runs.experiment_id, runs.parent or ""
+        planned.trials, standing, verdict, table, runs.experiment_id, runs.parent or ""
     )
 
 
@@ -93,7 +122,45 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
         runs = TrialRuns.of_single(store, TRAIN, metric, partial(trial_folder, root))
         if done := runs.finished([trial]):
             return TrainResult(Verdict(), done[trial.id], folder, reused=True)
+        rules = SweepFile(name=TRAIN, metric=metric, on_oom="fail")
+        control = Control(root, f"{TRAIN}-{trial.id}")
+        control.open()
         with Screen([trial], metric.name) as screen:
             record = Record(runs, screen, store.flush)
-            executor.run([trial], record)
+            conductor = Conductor(rules, record, _judge(rules, trial.experiment.epochs))
+            conductor.add([trial])
+            _play(conductor, executor, trial.experiment.resources, control)
     return TrainResult(record.verdict, runs.ids.get(trial.id), folder, reused=False)
+
+
+def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:
+    """Let the executor run; whatever ends it, the others learn that nothing runs any more."""
+    try:
+        if conductor.queue or conductor.search is not None:
+            executor.run(conductor, resources, control)
+    finally:
+        conductor.abandon()
+        trials = conductor.record.screen.states()
+        control.write({"running": False, "trials": trials}, now=True)
+
+
+def _conductor(sweep: Sweep, record: Record, standing: Standing, planned: _Planned) -> Conductor:
+    rules, search = sweep.file, None
+    if sweep.space is not None:
+        from pg_platform.cluster.search import PointSearch
+
+        search = PointSearch(sweep.space, rules, planned.of_choice, planned.trials)
+        for group, (choice, values) in standing.searched().items():
+            search.replay(group, choice, values)
+    judge = _judge(rules, sweep.experiment.epochs)
+    conductor = Conductor(rules, record, judge, search=search, spent_seconds=standing.spent_seconds)
+    conductor.add(planned.trials, standing.finished, standing.given_up)
+    for trial in planned.trials:
+        if trial.id in standing.finished:
+            conductor.replay(trial, standing.history(trial, sweep.metric))
+    return conductor
+
+
+def _judge(rules: SweepFile, epochs: int) -> Judge:
+    maximize = rules.metric.goal == "maximize"
+    return Judge(rules.early_terminate, maximize=maximize, epochs=epochs)

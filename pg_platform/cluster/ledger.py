@@ -1,57 +1,69 @@
-"""Carries what trials report from Tune into the record."""
+"""Carries what trials report from Tune to the conductor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray import tune
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from pg_platform.cluster.record import Record
+from pg_platform.cluster.conductor import Conductor
 from pg_platform.config.plan import Trial
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.rows import OUT_OF_MEMORY, Outcome, Row, ran_out_of_memory
 
 
 class Ledger(tune.Callback):
-    """Tune's callback on the driver."""
+    """Tune's callback on the driver. `places` has the last facts of each trial that runs."""
 
-    def __init__(
-        self, trials: Mapping[str, Trial], record: Record, on_step: Callable[[], None]
-    ) -> None:
-        self.trials, self.record, self.on_step = trials, record, on_step
+    def __init__(self, conductor: Conductor, on_step: Callable[[], None]) -> None:
+        self.conductor, self.on_step = conductor, on_step
+        self.places: dict[str, dict[str, str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune stores its callbacks; ours has nothing that outlives the driver
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Between two events of Tune: the place to ask trials to stop."""
+        """Between two events of Tune: the place to look at clocks and requests."""
         self.on_step()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process is up: for the first time, or again after it died."""
-        self.record.begin(self._planned(trial))
+        self.conductor.begin(self._planned(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """New rows, facts about the place, or a trial's last word."""
+        """New rows, facts about the place, or a segment's last word."""
         planned = self._planned(trial)
         if "facts" in result:
-            self.record.facts(planned, result["facts"])
+            self.places[planned.id] = result["process"]
+            self.conductor.record.facts(planned, result["facts"])
         if result["rows"]:
-            self.record.rows(planned, [Row(**row) for row in result["rows"]])
+            self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
         match result.get("outcome"):
             case None:
                 return
             case "failed":
-                self.record.fail(planned, result["error"])
+                self.conductor.fail(planned, result["error"])
             case outcome:
-                self.record.end(planned, Outcome(outcome))
+                self.conductor.end(planned, Outcome(outcome))
+        self._release(planned)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial whose process died too often, or whose worker group gave up."""
-        error = trial.get_error()
-        self.record.fail(self._planned(trial), str(error) if error else "its process died")
+        planned, error = self._planned(trial), str(trial.get_error() or "its process died")
+        if planned.id in self.conductor.running:
+            short = f"{OUT_OF_MEMORY}\n" if ran_out_of_memory(error) else ""
+            self.conductor.fail(planned, short + error)
+        self._release(planned)
+
+    def _release(self, trial: Trial) -> None:
+        """A net below Train's own tidying: its worker group must not outlive the trial."""
+        place = self.places.pop(trial.id, {})
+        if group := place.get("placement_group"):
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
 
     def _planned(self, trial: Any) -> Trial:
-        return self.trials[trial.config["trial_id"]]
+        return self.conductor.trials[trial.config["trial_id"]]

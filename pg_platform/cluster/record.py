@@ -6,18 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pg_platform.cluster.screen import Screen
+from pg_platform.config.experiment import Resources
 from pg_platform.config.plan import Trial
 from pg_platform.results.runs import TrialRuns
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.rows import Row
 
 
 @dataclass
 class Verdict:
-    """Trial ids by how they ended in this call; `failed` holds the traceback."""
+    """Trial ids by how they ended in this call; `failed` and `infeasible` hold the error."""
 
     finished: set[str] = field(default_factory=set)
     interrupted: set[str] = field(default_factory=set)
+    pruned: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    infeasible: dict[str, str] = field(default_factory=dict)
+    not_started: set[str] = field(default_factory=set)
+    over_budget: str | None = None
+    cancelled: bool = False
 
 
 @dataclass
@@ -28,11 +34,14 @@ class Record:
     screen: Screen
     on_end: Callable[[], None]
     verdict: Verdict = field(default_factory=Verdict)
+    paused: set[str] = field(default_factory=set)
 
     def begin(self, trial: Trial) -> None:
-        """The trial's process is up: for the first time, or again."""
-        self.runs.open(trial)
-        self.screen.show(trial.id, "running")
+        """The trial's process is up: for the first time, again, or after a pause."""
+        if trial.id not in self.paused:
+            self.runs.open(trial)
+        self.paused.discard(trial.id)
+        self.screen.show(trial, "running")
 
     def facts(self, trial: Trial, facts: Mapping[str, str]) -> None:
         """What is known only where the trial runs."""
@@ -43,20 +52,57 @@ class Record:
         self.runs.log(trial, rows)
         self.screen.progress(trial.id, rows[-1])
 
-    def end(self, trial: Trial, outcome: Outcome) -> None:
-        """The trial came to its end, or was asked to stop and left a checkpoint."""
-        self.runs.close(trial, outcome)
-        if outcome is Outcome.COMPLETED:
-            self.verdict.finished.add(trial.id)
-            self.screen.show(trial.id, "finished")
-        else:
-            self.verdict.interrupted.add(trial.id)
-            self.screen.show(trial.id, "interrupted")
+    def pause(self, trial: Trial) -> None:
+        """The trial waits at a rung, with a checkpoint, for others of its sweep."""
+        self.paused.add(trial.id)
+        self.screen.show(trial, "paused")
+
+    def prune(self, trial: Trial) -> None:
+        """The trial's point has fallen behind; its checkpoint stays."""
+        self._close(trial, "pruned", "pruned")
+        self.verdict.pruned.add(trial.id)
+
+    def interrupt(self, trial: Trial, reason: str) -> None:
+        """The trial was asked to stop and has left a checkpoint."""
+        self._close(trial, reason, "interrupted")
+        self.verdict.interrupted.add(trial.id)
+
+    def finish(self, trial: Trial) -> None:
+        """The trial came to its last epoch."""
+        self.runs.finish(trial)
+        self.verdict.finished.add(trial.id)
+        self.screen.show(trial, "finished")
         self.on_end()
 
     def fail(self, trial: Trial, error: str) -> None:
-        """The trial failed; the others go on."""
-        self.runs.fail(trial, error)
+        """The trial failed."""
+        self.runs.fail(trial, error, "error")
         self.verdict.failed[trial.id] = error
-        self.screen.show(trial.id, "failed")
+        self.screen.show(trial, "failed")
+        self.on_end()
+
+    def infeasible(self, trial: Trial, error: str) -> None:
+        """The trial's point needs more memory than there is."""
+        self.runs.fail(trial, error, "infeasible")
+        self.verdict.infeasible[trial.id] = error
+        self.screen.show(trial, "infeasible")
+        self.on_end()
+
+    def shrink(self, trial: Trial, resources: Resources) -> None:
+        """The trial ran out of memory and starts again in smaller parts, with equal results."""
+        self.runs.tag(trial, {"micro_batch": str(resources.micro_batch)})
+        self.say(f"{trial.name}: out of memory; again with micro_batch {resources.micro_batch}")
+
+    def hang(self, trial: Trial, seconds: float) -> None:
+        """The trial has said nothing for too long, and its processes are ended."""
+        self.runs.tag(trial, {"stalled": f"nothing was heard of it for {seconds:g} s"})
+        self.say(f"{trial.name}: nothing heard for {seconds:g} s; starting it again")
+
+    def say(self, line: str) -> None:
+        """A line for whoever watches."""
+        self.screen.say(line)
+
+    def _close(self, trial: Trial, reason: str, shown: str) -> None:
+        self.runs.close(trial, reason)
+        self.screen.show(trial, shown)
         self.on_end()

@@ -22,6 +22,9 @@ _STYLES = {
     "reused": "cyan",
     "interrupted": "yellow",
     "failed": "red",
+    "infeasible": "red",
+    "paused": "dim",
+    "pruned": "yellow",
 }
 _ROWS_SHOWN = 30
 
@@ -29,6 +32,7 @@ _ROWS_SHOWN = 30
 @dataclass
 class _Line:
     name: str
+    epochs: int
     state: str = "waiting"
     epoch: str = ""
     value: str = ""
@@ -40,8 +44,7 @@ class Screen:
 
     def __init__(self, trials: Sequence[Trial], metric: str) -> None:
         self.metric = metric
-        self.epochs = {t.id: t.experiment.epochs for t in trials}
-        self.lines = {t.id: _Line(t.name) for t in trials}
+        self.lines = {t.id: _Line(t.name, t.experiment.epochs) for t in trials}
         self.console = Console(highlight=False)
         self.live = Live(
             get_renderable=self._table, console=self.console, refresh_per_second=2, transient=True
@@ -60,23 +63,34 @@ class Screen:
     ) -> None:
         self.live.stop()
 
-    def show(self, trial_id: str, state: str) -> None:
-        """A trial changed its state."""
-        self.lines[trial_id].state = state
+    def show(self, trial: Trial, state: str) -> None:
+        """A trial changed its state; one that was not there before gets a line."""
+        line = self.lines.setdefault(trial.id, _Line(trial.name, trial.experiment.epochs))
+        line.state = state
         if not self.console.is_terminal:
-            self._say(trial_id)
+            self._tell(line)
+
+    def say(self, text: str) -> None:
+        """A line above the table, which stays."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def states(self) -> list[dict[str, str]]:
+        """What the table shows, trial by trial."""
+        return [
+            {"name": o.name, "state": o.state, "epoch": o.epoch, "value": o.value}
+            for o in self.lines.values()
+        ]
 
     def progress(self, trial_id: str, row: Row) -> None:
         """A trial reported a row."""
         line = self.lines[trial_id]
-        line.epoch = f"{row.epoch}/{self.epochs[trial_id]}"
+        line.epoch = f"{row.epoch}/{line.epochs}"
         if self.metric in row.metrics:
             line.value = f"{row.metrics[self.metric]:.4f}"
         if "perf/images_per_s" in row.metrics:
             line.speed = f"{row.metrics['perf/images_per_s']:.0f}"
 
-    def _say(self, trial_id: str) -> None:
-        line = self.lines[trial_id]
+    def _tell(self, line: _Line) -> None:
         value = f"  {self.metric} {line.value}" if line.value else ""
         done = sum(other.state in {"finished", "reused"} for other in self.lines.values())
         self.console.print(

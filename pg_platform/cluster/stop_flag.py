@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -13,41 +14,47 @@ _NAME = "pg-stop"
 _POLL_SECONDS = 0.5
 
 
-class _Flag:
+class _Flags:
     def __init__(self) -> None:
-        self.raised = False
+        self.raised: set[str] = set()
 
-    def raise_it(self) -> None:
-        self.raised = True
+    def set(self, trial_ids: Sequence[str], *, raised: bool) -> None:
+        if raised:
+            self.raised |= set(trial_ids)
+        else:
+            self.raised -= set(trial_ids)
 
-    def is_raised(self) -> bool:
-        return self.raised
+    def is_raised(self, trial_id: str) -> bool:
+        return trial_id in self.raised
 
 
-class StopFlag:
-    """The driver's end: one flag for a sweep, lowered at first."""
+class StopFlags:
+    """The driver's end: a flag for each trial, lowered at first."""
 
     def __init__(self) -> None:
-        self.actor = ray.remote(_Flag).options(name=_NAME, num_cpus=0, get_if_exists=True).remote()
+        self.actor = ray.remote(_Flags).options(name=_NAME, num_cpus=0, get_if_exists=True).remote()
 
-    def raise_it(self) -> None:
-        """Ask every running trial to stop; returns at once."""
-        self.actor.raise_it.remote()
+    def set(self, trial_ids: Sequence[str], *, raised: bool) -> None:
+        """Ask trials to stop, or take that back; returns at once."""
+        self.actor.set.remote(list(trial_ids), raised=raised)
 
 
 class StopPoll:
     """A trial's end: asks in the background, so that a training step never waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
         self.actor = ray.get_actor(_NAME, namespace=NAMESPACE)
         self.answer: Any = None
         self.asked = 0.0
 
     def __call__(self) -> bool:
+        """The newest answer that has arrived."""
         if self.answer is None:
             if time.monotonic() - self.asked < _POLL_SECONDS:
                 return False
-            self.answer, self.asked = self.actor.is_raised.remote(), time.monotonic()
+            self.answer = self.actor.is_raised.remote(self.trial_id)
+            self.asked = time.monotonic()
             return False
         if not ray.wait([self.answer], timeout=0)[0]:
             return False

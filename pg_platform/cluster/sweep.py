@@ -1,106 +1,132 @@
-"""Tune executes what the plan asks for and the store does not hold."""
+"""Tune executes what the conductor starts."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import signal
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pg_platform.cluster.conductor import Conductor, Segment, Waiting
+from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import interrupts
 from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import check_capacity, ray_cluster
-from pg_platform.cluster.record import Record
-from pg_platform.cluster.stop_flag import StopFlag
-from pg_platform.cluster.trial import (
-    WORKER_DEATHS_AT_MOST,
-    Assignment,
-    in_process,
-    on_workers,
-)
-from pg_platform.config.plan import Trial
+from pg_platform.cluster.requests import obey
+from pg_platform.cluster.stop_flag import StopFlags
+from pg_platform.cluster.trial import Assignment, in_process, on_workers
+from pg_platform.config.experiment import Resources
 
 
 class RayExecutor:
-    """Runs trials on Ray and keeps their runs up to date."""
+    """Runs segments on Ray until the conductor has no more."""
 
     def __init__(self, root: Path, *, worker_group: bool = False) -> None:
         """`root` holds checkpoints and Tune's own files; `worker_group` forces a TorchTrainer."""
         self.root, self.worker_group = root, worker_group
 
-    def run(self, trials: Sequence[Trial], record: Record) -> None:
-        """Run `trials` to their end, or until Ctrl-C.
+    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:
+        """Run to the end, or until Ctrl-C or a request from elsewhere.
 
         Raises ClusterError where Ray cannot be had or no node can hold a worker.
         """
-        if not trials:
-            return
-        resources = trials[0].experiment.resources
         with ray_cluster(), interrupts() as interrupted:
             check_capacity(resources.cpus_per_worker, resources.gpus_per_worker)
-            stop, planned = StopFlag(), PlannedTrials([self._assign(t) for t in trials])
+            flags = StopFlags()
 
-            def stop_where_asked() -> None:
-                if interrupted() and not planned.stopped:
-                    planned.stopped = True
-                    stop.raise_it()
+            def look_around() -> None:
+                if interrupted() and conductor.closed is None:
+                    conductor.close("interrupted")
+                    flags.set(list(conductor.running), raised=True)
+                obey(conductor, control, lambda ids: flags.set(ids, raised=True))
+                for trial in conductor.hung():
+                    conductor.record.hang(trial, conductor.rules.stall_after)
+                    end_process(ledger.places[trial.id])
 
-            ledger = Ledger({t.id: t for t in trials}, record, stop_where_asked)
-            self._tuner(trials[0], planned, ledger, len(trials)).fit()
-            if interrupted():
-                left = {t.id for t in trials} - record.verdict.finished
-                record.verdict.interrupted |= left - record.verdict.failed.keys()
-
-    def _assign(self, trial: Trial) -> Assignment:
-        folder = trial_folder(self.root, trial)
-        return Assignment(trial.id, trial.experiment.model_dump_json(), str(folder))
+            ledger = Ledger(conductor, look_around)
+            self._tuner(conductor, resources, ledger, flags).fit()
 
     def _tuner(
-        self, first: Trial, planned: PlannedTrials, ledger: Ledger, count: int
+        self, conductor: Conductor, resources: Resources, ledger: Ledger, flags: StopFlags
     ) -> tune.Tuner:
-        resources = first.experiment.resources
         scratch = self.root / "tune" / str(os.getpid())
         shutil.rmtree(scratch, ignore_errors=True)
+        deaths = conductor.rules.max_failures
         nested = self.worker_group or resources.workers > 1
-        trainable = on_workers(resources, scratch) if nested else in_process(resources)
+        trainable = on_workers(resources, scratch, deaths) if nested else in_process(resources)
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=planned,
-                num_samples=count,
+                search_alg=Segments(conductor, self.root, flags),
+                num_samples=-1,  # as many as the conductor starts
                 reuse_actors=not nested,  # hangs with worker groups that are stopped early
-                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+                trial_dirname_creator=_folder_name,
             ),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=str(scratch),
                 verbose=0,
                 callbacks=[ledger],
-                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS_AT_MOST),
+                failure_config=tune.FailureConfig(max_failures=deaths),
             ),
         )
 
 
-class PlannedTrials(Searcher):
-    """Hands Tune the planned trials in order; nothing more once `stopped` is set."""
+class Segments(Searcher):
+    """Hands Tune the conductor's segments; each is a trial to Tune."""
 
-    def __init__(self, assignments: Sequence[Assignment]) -> None:
+    def __init__(self, conductor: Conductor, root: Path, flags: StopFlags) -> None:
         super().__init__()
-        self.left = list(reversed(assignments))
-        self.stopped = False
+        self.conductor, self.root, self.flags = conductor, root, flags
+        self.count = 0
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial's config, or Tune's word for the end."""
-        if self.stopped or not self.left:
-            return str(Searcher.FINISHED)
-        return self.left.pop().config()
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next segment's config, None while others have to end first, or Tune's last word."""
+        match self.conductor.next():
+            case Waiting.FOR_OTHERS:
+                return None
+            case Waiting.FOR_NOTHING:
+                return str(Searcher.FINISHED)
+            case segment:
+                return self._assignment(segment).config()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A plan does not depend on results."""
+        """The ledger has told the conductor."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a sweep goes on from the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a sweep goes on from the store."""
+
+    def _assignment(self, segment: Segment) -> Assignment:
+        self.count += 1
+        trial = segment.trial
+        self.flags.set([trial.id], raised=False)
+        return Assignment(
+            trial_id=trial.id,
+            experiment=segment.experiment.model_dump_json(),
+            folder=str(trial_folder(self.root, trial)),
+            until=segment.until,
+            segment=self.count,
+        )
+
+
+def end_process(place: dict[str, str]) -> None:
+    """Kill a process on the node where it runs."""
+    strategy = NodeAffinitySchedulingStrategy(place["node"], soft=False)
+    task = ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=strategy)
+    ray.get(task.remote(int(place["pid"]), signal.SIGKILL))
+
+
+def _folder_name(trial: Any) -> str:
+    return f"{trial.config['trial_id']}-{trial.config['segment']}"

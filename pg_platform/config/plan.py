@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pg_platform.config.experiment import Data, Experiment
+from pg_platform.config.grid import Point
 from pg_platform.config.problems import ConfigError
 from pg_platform.config.sweep import Sweep
 
@@ -41,6 +42,8 @@ class Trial:
     experiment: Experiment
     data_hash: str
     """What decides the pixels and labels, whatever folder they lie in."""
+    choice: dict[str, Any] = field(default_factory=dict)
+    """What a search chose for the point, a value for each of its dimensions."""
 
 
 def plan(sweep: Sweep, identity: Callable[[Data], str]) -> tuple[Trial, ...]:
@@ -50,25 +53,41 @@ def plan(sweep: Sweep, identity: Callable[[Data], str]) -> tuple[Trial, ...]:
     points are the same run, such as two folders with equal images.
     """
     identities = {data: identity(data) for data in dict.fromkeys(e.data for e in sweep.experiments)}
-    labels = short_labels(sweep.parameters)
     trials: dict[str, Trial] = {}
-    for point, shared in zip(sweep.points, sweep.experiments, strict=True):
-        group = " ".join(f"{labels[key]}={compact(value)}" for key, value in point.items())
-        for seed in sweep.seeds:
-            experiment = shared.model_copy(update={"seed": seed})
-            trial = Trial(
-                id=trial_id(experiment, identities[shared.data]),
-                name=f"{group} seed={seed}".lstrip(),
-                group=group or "base",
-                point=dict(point),
-                seed=seed,
-                experiment=experiment,
-                data_hash=identities[shared.data],
-            )
+    for values, shared in zip(sweep.points, sweep.experiments, strict=True):
+        for trial in _of_point(sweep, values, shared, identities[shared.data]):
             twin = trials.setdefault(trial.id, trial)
             if twin is not trial:
                 raise ConfigError([f"{trial.name} and {twin.name} are one run; leave one out"])
     return tuple(trials.values())
+
+
+def trials_of_point(
+    sweep: Sweep, point: Point, identity: Callable[[Data], str], choice: Mapping[str, Any]
+) -> list[Trial]:
+    """The trials of a point that a search chose while the sweep runs."""
+    data_hash = identity(point.experiment.data)
+    found = _of_point(sweep, point.values, point.experiment, data_hash)
+    return [replace(trial, choice=dict(choice)) for trial in found]
+
+
+def _of_point(
+    sweep: Sweep, values: Mapping[str, Any], shared: Experiment, data_hash: str
+) -> Iterator[Trial]:
+    """A trial for each seed."""
+    labels = short_labels(sweep.parameters)
+    group = " ".join(f"{labels[key]}={compact(value)}" for key, value in values.items())
+    for seed in sweep.seeds:
+        experiment = shared.model_copy(update={"seed": seed})
+        yield Trial(
+            id=trial_id(experiment, data_hash),
+            name=f"{group} seed={seed}".lstrip(),
+            group=group or "base",
+            point=dict(values),
+            seed=seed,
+            experiment=experiment,
+            data_hash=data_hash,
+        )
 
 
 def single(experiment: Experiment, name: str, identity: Callable[[Data], str]) -> Trial:

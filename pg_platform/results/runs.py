@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.results.forecast import shape
 from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
+from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.rows import Row
 
 
 @dataclass
@@ -90,6 +92,8 @@ class TrialRuns:
                 "pg.sweep": self.sweep,
                 "pg.trial_id": trial.id,
                 "pg.group": trial.group,
+                "pg.seed": str(trial.seed),
+                "pg.choice": json.dumps(trial.choice),
                 "pg.data": trial.data_hash,
                 "pg.shape": shape(trial.experiment),
                 "pg.checkpoints": str(self.folder(trial)),
@@ -107,15 +111,16 @@ class TrialRuns:
         self.images[trial.id] = rows[-1].images
         self.store.log(self.ids[trial.id], rows)
 
-    def close(self, trial: Trial, outcome: Outcome) -> None:
-        """The trial came to its end, or was asked to stop and left a checkpoint."""
+    def finish(self, trial: Trial) -> None:
+        """The trial came to its last epoch."""
         run_id = self.ids[trial.id]
-        match outcome:
-            case Outcome.COMPLETED:
-                self.store.tag(run_id, self._took(trial))
-                self.store.finish(run_id, "FINISHED", outcome.value, headline=self.metric)
-            case Outcome.INTERRUPTED:
-                self.store.finish(run_id, "KILLED", outcome.value)
+        self.store.tag(run_id, self._took(trial))
+        base = self.metric.model_copy(update={"name": self.metric.name.partition(":")[0]})
+        self.store.finish(run_id, "FINISHED", "completed", headline=base)
+
+    def close(self, trial: Trial, reason: str) -> None:
+        """The trial was asked to stop, for a reason, and left a checkpoint."""
+        self.store.finish(self.ids[trial.id], "KILLED", reason)
 
     def _took(self, trial: Trial) -> dict[str, str]:
         """The seconds of a trial that ran in one go, for forecasts; nothing for a resumed one."""
@@ -132,11 +137,29 @@ class TrialRuns:
         else:
             self.store.finish(self.parent, "FINISHED", "some failed" if failed else "completed")
 
-    def fail(self, trial: Trial, error: str) -> None:
+    def fail(self, trial: Trial, error: str, reason: Literal["error", "infeasible"]) -> None:
         """The trial failed; its traceback becomes an artifact."""
         run_id = self.ids.get(trial.id) or self.open(trial)
         self.store.put_text(run_id, "error.txt", error)
-        self.store.finish(run_id, "FAILED", "error")
+        self.store.finish(run_id, "FAILED", reason)
+
+    def before(self) -> dict[str, StoredRun]:
+        """The sweep's trials of earlier calls, by trial id."""
+        runs = self.store.runs(self.experiment_id, {"pg.kind": "trial"})
+        return {run.tags["pg.trial_id"]: run for run in runs if run.tags["pg.sweep"] == self.sweep}
+
+    def adopt(self, trial: Trial, source: StoredRun) -> None:
+        """Take over a trial that another sweep has finished: its metrics, told as reused."""
+        run_id = self.open(trial)
+        self.store.copy_metrics(source.run_id, run_id)
+        kept = {k: v for k, v in source.tags.items() if k in {"pg.device", "pg.precision"}}
+        origin = {"pg.reused_from": source.tags["pg.sweep"], "pg.reused_run": source.run_id}
+        self.store.tag(run_id, kept | origin)
+        self.store.finish(run_id, "FINISHED", f"reused from {source.tags['pg.sweep']}")
+
+    def supersede(self, run: StoredRun) -> None:
+        """Set a run aside: it stays in the store, and belongs to no sweep any more."""
+        self.store.set_aside(run.run_id)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

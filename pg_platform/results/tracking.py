@@ -36,6 +36,7 @@ from pg_platform.results.saved_views import View, encode, read_by
 from pg_platform.results.stored_run import Ending, StoredRun
 from pg_platform.results.tables import Table
 from pg_platform.results.writer import (
+    BATCH,
     Measurement,
     Patience,
     StoreError,
@@ -169,6 +170,15 @@ class Store:
         found = self._search(self._experiments(), {"pg.kind": "trial", "pg.shape": shape})
         return [run for run in found if run.status == "FINISHED"]
 
+    def finished_elsewhere(self, trial_ids: Collection[str]) -> dict[str, StoredRun]:
+        """Finished trials of any sweep, by trial id; the first that finished."""
+        runs = (r for r in self._trials() if r.status == "FINISHED")
+        found: dict[str, StoredRun] = {}
+        for run in runs:
+            if run.tags["pg.trial_id"] in trial_ids and "pg.reused_run" not in run.tags:
+                found.setdefault(run.tags["pg.trial_id"], run)
+        return found
+
     def find_by_checkpoints(self, folders: Collection[str]) -> StoredRun | None:
         """The oldest trial whose checkpoints lie in one of `folders`; None where there is none."""
         found = (run for run in self._trials() if run.tags["pg.checkpoints"] in folders)
@@ -277,6 +287,26 @@ class Store:
         """All (step, value) of a metric, by step; empty where the run has none."""
         values = _ask(self._client.get_metric_history, run_id, metric)
         return sorted((value.step, value.value) for value in values)
+
+    def copy_metrics(self, source_run_id: str, run_id: str) -> None:
+        """Gives a run all the metric values that another one has."""
+        names = self.look(source_run_id).metrics
+        for name in names:
+            values = [
+                Measurement(name, value, step, milliseconds())
+                for step, value in self.history(source_run_id, name)
+            ]
+            for start in range(0, len(values), BATCH):
+                self._send(run_id, values[start : start + BATCH])
+
+    def set_aside(self, run_id: str) -> None:
+        """Takes a run out of its sweep and frees its key; its metrics and files stay."""
+        run = self.look(run_id)
+        self.tag(
+            run_id, {"pg.superseded_key": run.key or "", "pg.key": "", "pg.kind": "superseded"}
+        )
+        if "mlflow.parentRunId" in run.tags:
+            _ask(self._client.delete_tag, run_id, "mlflow.parentRunId")
 
     def set_views(self, experiment_id: str, views: Sequence[View]) -> None:
         """Saves views in an experiment: the first stands on top of MLflow's menu."""

@@ -27,8 +27,11 @@ def train(
     place: Place,
     report: Report,
     should_stop: Callable[[], bool],
+    until: int | None = None,
 ) -> Outcome:
     """Train to the last epoch, from the newest checkpoint in `folder` if there is one.
+
+    Where `until` is an epoch before the last one, training pauses at its end.
 
     Every worker of `place` calls this. A run that was cut off anywhere and called again ends
     with the weights of a run that was not, bit for bit on the CPU with equal threads. Raises
@@ -46,7 +49,8 @@ def train(
     def asked(step: int) -> bool:
         return (place.world == 1 or step % STOP_POLL_STEPS == 0) and agree(should_stop())
 
-    while progress.epoch < experiment.epochs:
+    last = experiment.epochs if until is None else min(until, experiment.epochs)
+    while progress.epoch < last:
         if not _run_epoch(learner, progress, folder, asked):
             learner.save(folder, progress)
             return Outcome.INTERRUPTED
@@ -55,7 +59,7 @@ def train(
         if place.rank == 0:
             journal.append(row)
         report([row])
-    return Outcome.COMPLETED
+    return Outcome.COMPLETED if progress.epoch >= experiment.epochs else Outcome.PAUSED
 
 
 def _run_epoch(

@@ -24,8 +24,19 @@ class Row:
     metrics: dict[str, float]
 
 
+OUT_OF_MEMORY = "out of memory"
+"""How the error of a trial begins that ran out of memory."""
+
+
+def ran_out_of_memory(error: str) -> bool:
+    """Whether an error is of a device, or of a process, that has no memory left."""
+    return any(sign in error for sign in ("OutOfMemoryError", "can't allocate memory"))
+
+
 class Outcome(Enum):
-    """How training ended: at its last epoch, or at a checkpoint because it was asked to stop."""
+    """How training ended: at its last epoch, at an epoch that was given, or because it was asked
+    to stop; each time with a checkpoint."""
 
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"

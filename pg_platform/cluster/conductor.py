@@ -1,0 +1,289 @@
+"""What runs next in a sweep, and when nothing more does. No Ray: both executors ask it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+from pg_platform.cluster.limits import Limits
+from pg_platform.cluster.pruning import Judge
+from pg_platform.cluster.record import Record
+from pg_platform.config.experiment import Experiment, Resources
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep_file import SweepFile
+from pg_platform.training.rows import OUT_OF_MEMORY, Outcome, Row
+
+
+class Waiting(Enum):
+    """Why there is no segment now: others have to end first, or there is none left."""
+
+    FOR_OTHERS = "for others"
+    FOR_NOTHING = "for nothing"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a trial: to the end of epoch `until`, or of the trial where that is None."""
+
+    trial: Trial
+    until: int | None
+    resources: Resources
+
+    @property
+    def experiment(self) -> Experiment:
+        """The trial's, with the resources of this segment."""
+        return self.trial.experiment.model_copy(update={"resources": self.resources})
+
+
+class Search(Protocol):
+    """What chooses points by the results of those before."""
+
+    def ask(self) -> Sequence[Trial]:
+        """The trials of a new point; none where the search has ended."""
+
+    def tell(self, group: str, values: Sequence[float], *, pruned: bool) -> None:
+        """How a point of `ask` ended: the results of its seeds, none where all failed."""
+
+
+@dataclass
+class _Run:
+    segment: Segment
+    started: float
+    heard: float
+
+
+@dataclass
+class _Members:
+    """The trials of one point: all seeds, those that are settled, and what each gave last."""
+
+    seeds: set[int]
+    settled: set[int]
+    results: dict[int, float]
+
+
+class Conductor:
+    """The trials of one call, from the first to the last segment."""
+
+    def __init__(
+        self,
+        rules: SweepFile,
+        record: Record,
+        judge: Judge,
+        *,
+        search: Search | None = None,
+        spent_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rules, self.record, self.judge, self.search = rules, record, judge, search
+        self.clock = clock
+        self.limits = Limits(rules, clock(), spent_seconds)
+        self.trials: dict[str, Trial] = {}
+        self.queue: deque[Segment] = deque()
+        self.running: dict[str, _Run] = {}
+        self.held: dict[str, Segment] = {}
+        """Segments that have ended at a rung and wait for the judge."""
+        self.points: dict[str, _Members] = {}
+        self.stop_reasons: dict[str, str] = {}
+        self.closed: str | None = None
+
+    def add(
+        self,
+        trials: Sequence[Trial],
+        finished: Collection[str] = (),
+        given_up: Collection[str] = (),
+    ) -> None:
+        """Trials of the sweep, by their points.
+
+        Ids in `finished` and `given_up` are not run: the first have a result, the others none.
+        """
+        for trial in trials:
+            point = self.points.setdefault(trial.group, _Members(set(), set(), {}))
+            point.seeds.add(trial.seed)
+            self.trials[trial.id] = trial
+        for group in dict.fromkeys(trial.group for trial in trials):
+            self.judge.add(group, self.points[group].seeds)
+        for trial in trials:
+            if trial.id in finished or trial.id in given_up:
+                self._settled(trial, dropped=trial.id in given_up)
+            else:
+                rung = self.judge.next_rung(trial.group, 0)
+                self.queue.append(Segment(trial, rung, trial.experiment.resources))
+
+    def replay(self, trial: Trial, history: Sequence[tuple[int, float]]) -> None:
+        """What a trial that finished in an earlier call reported: (epoch, value)."""
+        for epoch, value in history:
+            self._measured(trial, epoch, value)
+
+    def next(self) -> Segment | Waiting:
+        """What to start now."""
+        limit = self.rules.resources.max_concurrent
+        if limit is not None and len(self.running) >= limit:
+            return Waiting.FOR_OTHERS
+        while self._open():
+            if self.queue:
+                return self._start(self.queue.popleft())
+            if self.search is not None and (trials := self.search.ask()):
+                self.add(trials)
+            elif not self._decided(idle=not self.running):
+                break
+        return Waiting.FOR_OTHERS if self.running else Waiting.FOR_NOTHING
+
+    def begin(self, trial: Trial) -> None:
+        """The trial's process is up: for the first time, or again."""
+        self._hear(trial)
+        self.record.begin(trial)
+
+    def rows(self, trial: Trial, rows: Sequence[Row]) -> None:
+        """The trial reports rows, at least one."""
+        self._hear(trial)
+        name = self.rules.metric.name.partition(":")[0]
+        for row in rows:
+            if name in row.metrics:
+                self._measured(trial, row.epoch, row.metrics[name])
+        self.record.rows(trial, rows)
+
+    def end(self, trial: Trial, outcome: Outcome) -> None:
+        """The trial's segment has come to its end."""
+        segment = self._ended(trial)
+        match outcome:
+            case Outcome.PAUSED:
+                assert segment.until is not None, "only a rung pauses a trial"
+                self.held[trial.id] = segment
+                self.record.pause(trial)
+                self.judge.arrive(trial.group, trial.seed, segment.until)
+                self._decided(idle=False)
+            case Outcome.INTERRUPTED:
+                self.record.interrupt(trial, self.stop_reasons.pop(trial.id, "interrupted"))
+            case Outcome.COMPLETED:
+                self.record.finish(trial)
+                self._settled(trial, dropped=False)
+
+    def fail(self, trial: Trial, error: str) -> None:
+        """The trial failed; the others go on unless the sweep has had enough."""
+        segment = self._ended(trial)
+        if error.startswith(OUT_OF_MEMORY) and self.rules.on_oom != "fail":
+            smaller = _smaller(segment) if self.rules.on_oom == "micro_batch" else None
+            if smaller is None:
+                self._infeasible(trial, error)
+                return
+            self.record.shrink(trial, smaller.resources)
+            self.queue.appendleft(smaller)
+            return
+        self.record.fail(trial, error)
+        self._settled(trial, dropped=True)
+        if (why := self.limits.failed(error)) is not None:
+            self.close(why)
+
+    def hung(self) -> list[Trial]:
+        """Trials that have not been heard of for too long; each is named once a hang."""
+        now, found = self.clock(), []
+        for run in self.running.values():
+            if now - run.heard > self.rules.stall_after:
+                run.heard = now
+                found.append(run.segment.trial)
+        return found
+
+    def close(self, why: str) -> None:
+        """No new segment starts any more."""
+        if self.closed is None:
+            self.closed = why
+            self.record.say(f"no new trial starts: {why}")
+
+    def leave_out(self, trial_id: str, why: str) -> bool:
+        """Take a trial out of the queue; True where it runs, and has to be asked to stop."""
+        self.stop_reasons[trial_id] = why
+        self.queue = deque(s for s in self.queue if s.trial.id != trial_id)
+        return trial_id in self.running
+
+    def abandon(self) -> None:
+        """Nothing runs any more: trials at a rung are interrupted, the others were not started."""
+        for segment in self.held.values():
+            self.record.interrupt(segment.trial, self.closed or "interrupted")
+        self.held.clear()
+        for run in self.running.values():
+            self.record.verdict.interrupted.add(run.segment.trial.id)
+        for segment in self.queue:
+            self.record.verdict.not_started.add(segment.trial.id)
+
+    def _open(self) -> bool:
+        """Whether new segments start; looks at the budget where there are any."""
+        if self.closed is None and (self.queue or self.held or self.search is not None):
+            now = self.clock()
+            running = sum(now - run.started for run in self.running.values())
+            if (why := self.limits.exceeded(now, running)) is not None:
+                self.record.verdict.over_budget = why
+                self.close(why)
+        return self.closed is None
+
+    def _start(self, segment: Segment) -> Segment:
+        now = self.clock()
+        self.running[segment.trial.id] = _Run(segment, now, now)
+        self.limits.started.add(segment.trial.id)
+        return segment
+
+    def _ended(self, trial: Trial) -> Segment:
+        run = self.running.pop(trial.id)
+        self.limits.trial_seconds += self.clock() - run.started
+        return run.segment
+
+    def _hear(self, trial: Trial) -> None:
+        if trial.id in self.running:
+            self.running[trial.id].heard = self.clock()
+
+    def _measured(self, trial: Trial, epoch: int, value: float) -> None:
+        self.judge.note(trial.group, trial.seed, epoch, value)
+        self.points[trial.group].results[trial.seed] = value
+
+    def _decided(self, *, idle: bool) -> bool:
+        """Let the judge speak; True where a point goes on or is given up."""
+        decisions = self.judge.decide(idle=idle)
+        for segment in self._take(decisions.promoted):
+            rung = self.judge.next_rung(segment.trial.group, segment.until or 0)
+            self.queue.appendleft(replace(segment, until=rung))
+        for segment in self._take(decisions.stopped):
+            self.record.prune(segment.trial)
+            self._settled(segment.trial, dropped=False, pruned=True)
+        return bool(decisions.promoted or decisions.stopped)
+
+    def _take(self, groups: Collection[str]) -> list[Segment]:
+        taken = [segment for segment in self.held.values() if segment.trial.group in groups]
+        for segment in taken:
+            del self.held[segment.trial.id]
+        return taken
+
+    def _settled(self, trial: Trial, *, dropped: bool, pruned: bool = False) -> None:
+        """The trial needs no more segments; a search is told once all seeds of a point are."""
+        point = self.points[trial.group]
+        point.settled.add(trial.seed)
+        if dropped:
+            self.judge.leave(trial.group, trial.seed)
+            point.results.pop(trial.seed, None)
+        if point.settled >= point.seeds and self.search is not None:
+            self.search.tell(trial.group, list(point.results.values()), pruned=pruned)
+
+    def _infeasible(self, trial: Trial, error: str) -> None:
+        """A point that does not fit: its other seeds need not be tried."""
+        kin = [s.trial for s in self.queue if s.trial.group == trial.group]
+        self.queue = deque(s for s in self.queue if s.trial.group != trial.group)
+        for each in (trial, *kin):
+            self.record.infeasible(each, error)
+            self._settled(each, dropped=True)
+
+
+def _smaller(segment: Segment) -> Segment | None:
+    """The same trial in half as large parts, which gives the same result; None where it cannot."""
+    experiment, resources = segment.trial.experiment, segment.resources
+    share = experiment.batch_size // resources.workers
+    size = (resources.micro_batch or share) // 2
+    if size < 1 or share % size:
+        return None
+    smaller = resources.model_copy(update={"micro_batch": size})
+    try:
+        Experiment.model_validate(experiment.model_dump() | {"resources": smaller.model_dump()})
+    except ValueError:  # batch normalisation over more images than a part has
+        return None
+    return replace(segment, resources=smaller)

@@ -1,0 +1,91 @@
+"""The training loop in a process of Ray, and its reports on their way to the driver."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from pg_platform.cluster.stop_flag import StopPoll
+from pg_platform.cluster.trial import Assignment
+from pg_platform.config.experiment import Experiment
+from pg_platform.training.loop import train
+from pg_platform.training.place import Place, local_place, place_facts
+from pg_platform.training.rows import (
+    OUT_OF_MEMORY,
+    TRIAL_ERRORS,
+    Outcome,
+    Row,
+    ran_out_of_memory,
+)
+
+
+def play_alone(assignment: Assignment) -> None:
+    """Train one segment in this process, the only worker; an error is reported, not raised.
+
+    The same numbers would fail again: said once, and not tried again by Tune.
+    """
+    report = Report(tune.report)
+    try:
+        play(assignment, local_place(experiment_of(assignment).resources), report)
+    except (MemoryError, *TRIAL_ERRORS) as error:
+        report.end("failed", error=told(error))
+
+
+def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
+    """Train one segment at `place`; the last word of the segment is reported."""
+    experiment = experiment_of(assignment)
+    report.facts(place_facts(experiment, place.device))
+    outcome = train(
+        experiment,
+        Path(assignment.folder),
+        place=place,
+        report=report,
+        should_stop=StopPoll(assignment.trial_id),
+        until=assignment.until,
+    )
+    report.end(outcome.value)
+    return outcome
+
+
+def experiment_of(assignment: Assignment) -> Experiment:
+    """The experiment that was sent as text."""
+    return Experiment.model_validate_json(assignment.experiment)
+
+
+def told(error: BaseException) -> str:
+    """The traceback; one of a machine out of memory begins with OUT_OF_MEMORY."""
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, MemoryError) or ran_out_of_memory(text):
+        return f"{OUT_OF_MEMORY}: {str(error).strip().partition(chr(10))[0]}\n{text}"
+    return text
+
+
+class Report:
+    """Rows on their way to the driver, through Tune's or Train's own report."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self.send = send
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """New rows."""
+        self.send({"rows": [asdict(row) for row in rows]})
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """What is known only where the trial runs, and how to reach its process."""
+        context = ray.get_runtime_context()
+        group = ray.util.get_current_placement_group()
+        process = {"pid": str(os.getpid()), "node": context.get_node_id()}
+        if group is not None:
+            process["placement_group"] = group.id.hex()
+        self.send({"rows": [], "facts": facts, "process": process})
+
+    def end(self, outcome: str, error: str | None = None) -> None:
+        """The last word of a segment: completed, paused, interrupted or failed."""
+        self.send({"rows": [], "outcome": outcome, "error": error})

@@ -1,0 +1,124 @@
+"""How the trials of a sweep stand before a call: the plan is what is asked minus this."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pg_platform.config.plan import Trial, trials_of_point
+from pg_platform.config.sweep import Metric, Sweep
+from pg_platform.data.identity import identity
+from pg_platform.results.runs import TrialRuns
+from pg_platform.results.stored_run import StoredRun
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which results of earlier calls do not count."""
+
+    failed: bool = False
+    infeasible: bool = False
+    fresh: bool = False
+
+
+@dataclass
+class Standing:
+    """Trial ids by how they stand. `told` has a word for each that is not run."""
+
+    runs: TrialRuns
+    trials: list[Trial]
+    finished: dict[str, StoredRun] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
+    told: dict[str, str] = field(default_factory=dict)
+    spent_seconds: float = 0.0
+
+    def history(self, trial: Trial, metric: Metric) -> list[tuple[int, float]]:
+        """(epoch, value) of a finished trial."""
+        run = self.finished[trial.id]
+        return self.runs.store.history(run.run_id, metric.name.partition(":")[0])
+
+    def searched(self) -> dict[str, tuple[Mapping[str, Any], list[float]]]:
+        """What a search chose in earlier calls, by point, and what its finished seeds gave."""
+        found: dict[str, tuple[Mapping[str, Any], list[float]]] = {}
+        for trial in self.trials:
+            if trial.choice:
+                values = found.setdefault(trial.group, (trial.choice, []))[1]
+                if trial.id in self.finished:
+                    values += [value for _, value in self.history(trial, self.runs.metric)[-1:]]
+        return found
+
+
+def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retry) -> Standing:
+    """What the store holds of the planned trials, and of those that a search has added before.
+
+    A trial that another sweep has finished is taken over. Failed, infeasible and pruned ones
+    are left as they are, unless `retry` says otherwise.
+    """
+    before = runs.before()
+    standing = Standing(runs, [*planned, *_searched(before.values(), planned, sweep)])
+    if retry.fresh:
+        _set_aside(runs, before, standing.trials)
+        return standing
+    wanted = {trial.id for trial in standing.trials}
+    elsewhere = runs.store.finished_elsewhere(wanted - _finished(before))
+    for trial in standing.trials:
+        if trial.id in elsewhere and elsewhere[trial.id].tags["pg.sweep"] != runs.sweep:
+            runs.adopt(trial, elsewhere[trial.id])
+            standing.finished[trial.id] = runs.store.look(runs.ids[trial.id])
+            standing.told[trial.id] = "reused"
+        elif trial.id in before:
+            _judge(standing, trial, before[trial.id], retry, sweep)
+    seconds = (run.tags.get("pg.seconds") for run in before.values())
+    standing.spent_seconds = sum(float(each) for each in seconds if each)
+    return standing
+
+
+def _judge(standing: Standing, trial: Trial, run: StoredRun, retry: Retry, sweep: Sweep) -> None:
+    reason = run.tags.get("pg.stop_reason")
+    if run.status == "FINISHED":
+        standing.finished[trial.id] = run
+        standing.told[trial.id] = "reused"
+        return
+    prunes = sweep.file.early_terminate.type != "none"
+    kept = {
+        "error": "failed" if not retry.failed else None,
+        "infeasible": "infeasible" if not retry.infeasible else None,
+        "pruned": "pruned" if prunes else None,
+    }
+    if (word := kept.get(reason or "")) is not None:
+        standing.given_up.add(trial.id)
+        standing.told[trial.id] = word
+
+
+def _finished(before: Mapping[str, StoredRun]) -> set[str]:
+    return {trial_id for trial_id, run in before.items() if run.status == "FINISHED"}
+
+
+def _searched(before: Any, planned: Sequence[Trial], sweep: Sweep) -> list[Trial]:
+    """Trials that a search has added in earlier calls, all seeds of each point."""
+    if sweep.space is None:
+        return []
+    known = {trial.group for trial in planned}
+    found: dict[str, list[Trial]] = {}
+    for run in before:
+        choice = json.loads(run.tags.get("pg.choice", "{}"))
+        if choice and run.tags["pg.group"] not in known | found.keys():
+            point = sweep.space.point(choice)
+            if point is not None:
+                trials = trials_of_point(sweep, point, identity, choice)
+                found[run.tags["pg.group"]] = trials
+    return [trial for trials in found.values() for trial in trials]
+
+
+def _set_aside(runs: TrialRuns, before: Mapping[str, StoredRun], trials: Sequence[Trial]) -> None:
+    """Results of the trials go out of the way: runs out of the sweep, checkpoints beside it."""
+    for trial in trials:
+        if trial.id in before:
+            runs.supersede(before[trial.id])
+        folder = runs.folder(trial)
+        if folder.exists():
+            shutil.move(folder, folder.with_name(f"{folder.name}.until-{int(time.time())}"))
