@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pg_platform.results.statistics import overlap
-from pg_platform.results.tables import Comparison, Point
+from collections.abc import Sequence
+
+from pg_platform.results.points import Contrast, Point
+from pg_platform.results.tables import Comparison
 
 
 def answer(comparison: Comparison) -> str:
-    """How far the sweep is, the best point, whether it stands out from the next, the worst."""
+    """How far the sweep is, the best point, what it is told apart from, the worst."""
     ranked, name = comparison.ranked(), comparison.metric.name
     if not ranked:
         said = ["No result yet."]
     elif len(ranked) == 1:
         said = [f"{ranked[0].group} has {name} {_result(ranked[0], comparison)}."]
     else:
-        best, second, worst = ranked[0], ranked[1], ranked[-1]
+        best, worst = ranked[0], ranked[-1]
         said = [
             f"{best.group} is best in {name}: {_result(best, comparison)}.",
-            _separation(best, second),
+            *_separations(ranked, comparison),
             f"{worst.group} is worst: {_result(worst, comparison)}.",
         ]
     return " ".join([*_progress(comparison), *said])
@@ -25,12 +27,20 @@ def answer(comparison: Comparison) -> str:
 
 def _progress(comparison: Comparison) -> list[str]:
     """Nothing where all trials gave a result."""
-    done = sum(point.summary.n for point in comparison.points)
-    failed = sum(point.failed for point in comparison.points)
-    total = done + failed + sum(point.open for point in comparison.points)
+    points = comparison.points
+    done = sum(point.summary.n for point in points)
+    counts = {
+        "failed": sum(point.failed for point in points),
+        "infeasible": sum(point.infeasible for point in points),
+        "pruned": sum(point.pruned for point in points),
+        "never reached the threshold": sum(point.unreached for point in points),
+    }
+    total = done + sum(counts.values()) + sum(point.open for point in points)
     if done == total:
         return []
-    return [f"{done} of {total} trials finished{f', {failed} failed' if failed else ''}."]
+    rest = "".join(f", {count} {word}" for word, count in counts.items() if count)
+    word = "gave a result" if counts["never reached the threshold"] else "finished"
+    return [f"{done} of {total} trials {word}{rest}."]
 
 
 def _result(point: Point, comparison: Comparison) -> str:
@@ -46,11 +56,38 @@ def _result(point: Point, comparison: Comparison) -> str:
     return said
 
 
-def _separation(best: Point, second: Point) -> str:
-    match overlap(best.summary, second.summary):
-        case True:
-            return f"It and {second.group} are not separated by their intervals."
-        case False:
-            return f"Its interval lies apart from that of the next, {second.group}."
-        case None:
-            return f"The next is {second.group}; without two intervals nothing separates them."
+def _separations(ranked: Sequence[Point], comparison: Comparison) -> list[str]:
+    """The best point against the baseline, and the next against the best."""
+    best, second, baseline = ranked[0], ranked[1], comparison.baseline
+    said = []
+    if best == baseline:
+        said.append("It is the baseline.")
+    elif not baseline.summary.n:
+        said.append(f"The baseline {baseline.group} has no result.")
+    else:
+        found = comparison.against(baseline)[best.group]
+        said.append(_versus(best.group, f"the baseline {baseline.group}", found))
+    if second != baseline:
+        next_to_it = comparison.against(best)[second.group]
+        said.append(_versus(f"The next, {second.group},", best.group, next_to_it))
+    return said
+
+
+def _versus(point: str, reference: str, found: Contrast) -> str:
+    """A sentence on `point` less `reference`."""
+    match found.verdict:
+        case "one seed":
+            return f"{point} and {reference} share one seed, which cannot tell them apart."
+        case "no shared seed":
+            return f"{point} and {reference} have no finished seed in common."
+        case "not distinguishable":
+            return f"{point} is not distinguishable from {reference}: {_numbers(found)}."
+    return f"{point} is {found.verdict} than {reference}: {_numbers(found)}."
+
+
+def _numbers(found: Contrast) -> str:
+    of = found.difference
+    return (
+        f"difference {of.mean:.3g} [{of.low:.3g}, {of.high:.3g}] over {of.n} paired seeds, "
+        f"corrected p {found.p:.2g}"
+    )

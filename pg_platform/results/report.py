@@ -12,18 +12,20 @@ from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Sweep
 from pg_platform.results.answer import answer
 from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
+from pg_platform.results.measure import base
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.saved_views import VIEWS, view_link
 from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tables import Comparison, compare
+from pg_platform.results.tables import Comparison, chance, compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
 
 TABLE = "tables/comparison"
 FIGURE = "report/accuracy_by_images"
 _SHARE_OF_TIME = 0.1
 _LEGEND = (
-    "The value after the last epoch: mean and standard deviation (sd) over n seeds, Student's "
-    "95 % interval of the mean (ci), the best point marked *."
+    "One result per seed: mean and standard deviation (sd) over n seeds, Student's 95 % interval "
+    "of the mean, the best point marked *. Differences to the baseline are paired by seed; p is "
+    "that of the paired t-test, corrected for the number of points (Holm)."
 )
 
 
@@ -55,11 +57,11 @@ def write_report(
 ) -> Comparison:
     """Puts the report on the sweep's run, replacing the one before, from the store alone.
 
-    Leaves tables/comparison (json, csv, md), report/accuracy_by_images (png, svg) and, on the
+    Leaves tables/comparison (json, csv, md, tex), report/accuracy_by_images (png, svg) and, on the
     run and on its experiment, a description that opens with the answer. Returns the comparison.
     """
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
-    comparison = compare(trials, runs, sweep.metric)
+    comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
     store.put_table(sweep_run_id, TABLE, comparison.table())
     for suffix, content in drawn(_figure(store, comparison)).items():
         store.put_bytes(sweep_run_id, f"{FIGURE}.{suffix}", content)
@@ -77,13 +79,15 @@ def description(comparison: Comparison, run: StoredRun) -> str:
         f"[{name}]({view_link('', run.experiment_id, key)})" for key, name in VIEWS.items()
     )
     above = f"{answer(comparison)}\n\n"
-    below = f"\n\n{_LEGEND}\n\n![{comparison.metric.name} by images seen]({figure})\n\n{views}\n"
+    below = (
+        f"\n\n{_LEGEND}\n\n![{base(comparison.metric.name)} by images seen]({figure})\n\n{views}\n"
+    )
     return above + _shortened(comparison, NOTE_LIMIT - len(above) - len(below)) + below
 
 
 def _shortened(comparison: Comparison, room: int) -> str:
     """The Markdown table, without its last rows where it has more than `room` characters."""
-    text = comparison.table().markdown(padding="&nbsp;")
+    text = comparison.short().markdown(padding="&nbsp;")
     if len(text) <= room:
         return text
     more = f"\n\nMore rows: {TABLE}.csv."
@@ -92,8 +96,8 @@ def _shortened(comparison: Comparison, room: int) -> str:
 
 def _figure(store: Store, comparison: Comparison) -> Figure:
     """The curves of the best points, in the order of the plan."""
-    ranked = comparison.ranked()
-    best, by_images = ranked[:MOST_CURVES], f"by_images/{comparison.metric.name}"
+    ranked, metric = comparison.ranked(), base(comparison.metric.name)
+    best, by_images = ranked[:MOST_CURVES], f"by_images/{metric}"
     curves = [
         mean_curve(point.group, [store.history(run_id, by_images) for run_id in point.run_ids])
         for point in comparison.points
@@ -101,7 +105,7 @@ def _figure(store: Store, comparison: Comparison) -> Figure:
     ]
     return learning_curves(
         [curve for curve in curves if curve is not None],
-        metric=comparison.metric.name,
-        chance=comparison.chance,
+        metric=metric,
+        chance=chance(metric),
         left_out=len(ranked) - len(best),
     )

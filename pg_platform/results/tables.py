@@ -19,12 +19,18 @@ from rich.text import Text
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
-from pg_platform.results.statistics import Summary, summarise
+from pg_platform.results.latex import tabular
+from pg_platform.results.measure import AREA, threshold
+from pg_platform.results.points import Contrast, History, Point, Verdict, contrasts, gather
 from pg_platform.results.stored_run import StoredRun
+
+__all__ = ["Comparison", "Point", "Table", "chance", "compare", "print_table"]
 
 _POOL = re.compile(r"top(\d+)_pool(\d+)$")
 _WIDEST = 1000
-_MEASURES = ("n", "mean", "sd", "ci_low", "ci_high", "chance", "failed", "best")
+_MEASURES = ("n", "mean", "sd", "ci_low", "ci_high", "chance")
+_DIFFERENCES = ("difference", "diff_low", "diff_high", "p", "verdict")
+_SHORT = ("n", "mean", "sd", "95 % interval", "difference", "p", "verdict", "best")
 
 
 @dataclass(frozen=True)
@@ -56,29 +62,21 @@ class Table:
         head, *rows = (_markdown_row(row, padding) for row in [self.columns, *self.printed()])
         return "\n".join([head, rule, *rows])
 
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a sweep and what its seeds gave.
-
-    `run_ids` are those of its finished trials. `failed` counts trials that failed or gave no finite
-    result, `open` those that have not ended.
-    """
-
-    group: str
-    values: dict[str, Any]
-    run_ids: tuple[str, ...]
-    summary: Summary
-    failed: int
-    open: int
+    def latex(self) -> str:
+        """A LaTeX tabular; it wants the package booktabs."""
+        return tabular(self.columns, self.rows)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The points of a sweep in the order of its plan, compared by one metric."""
+    """The points of a sweep in the order of its plan, compared by one metric.
+
+    `baseline`, one of the points, is what the others are told apart from.
+    """
 
     metric: Metric
     points: tuple[Point, ...]
+    baseline: Point
 
     @property
     def chance(self) -> float | None:
@@ -90,19 +88,55 @@ class Comparison:
         """Dotted keys of what varies."""
         return tuple(dict.fromkeys(key for point in self.points for key in point.values))
 
+    def against(self, reference: Point) -> dict[str, Contrast]:
+        """Every other point less `reference`, by group, p corrected over all of them."""
+        return contrasts(self.points, reference, self.metric)
+
     def table(self) -> Table:
-        """A row per point: its values, the summary over seeds, chance, and the best one marked."""
-        first = self.ranked()[:1]
+        """A row per point: values, summary over seeds, difference to the baseline, counts.
+
+        Differences are over the seeds finished at both points; `p` is Holm-corrected.
+        """
+        found, counts, best = self.against(self.baseline), self._counts(), self.ranked()[:1]
         rows = tuple(
             (
                 *(point.values.get(key) for key in self.parameters),
                 *(point.summary.n, point.summary.mean, point.summary.sd),
-                *(point.summary.low, point.summary.high, self.chance, point.failed),
-                "*" if point in first else "",
+                *(point.summary.low, point.summary.high, self.chance),
+                *_differences(found.get(point.group)),
+                *counts[point.group].values(),
+                "*" if point in best else "",
             )
             for point in self.points
         )
-        return Table((*map(self._heading, self.parameters), *_MEASURES), rows)
+        counted = tuple(counts[self.baseline.group])
+        return Table((*self._headings(), *_MEASURES, *_DIFFERENCES, *counted, "best"), rows)
+
+    def short(self) -> Table:
+        """What fits a terminal: the interval in one column, no counts, no bounds of differences."""
+        found, best = self.against(self.baseline), self.ranked()[:1]
+        rows = tuple(
+            (
+                *(point.values.get(key) for key in self.parameters),
+                *(point.summary.n, point.summary.mean, point.summary.sd, _interval(point)),
+                *_without_bounds(found.get(point.group)),
+                "*" if point in best else "",
+            )
+            for point in self.points
+        )
+        return Table((*self._headings(), *_SHORT), rows)
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        """By group, the trials without a result, by column."""
+        no_threshold = threshold(self.metric.name) is None
+        return {
+            p.group: {"failed": p.failed, "infeasible": p.infeasible, "pruned": p.pruned}
+            | ({} if no_threshold else {"unreached": p.unreached})
+            for p in self.points
+        }
+
+    def _headings(self) -> tuple[str, ...]:
+        return tuple(map(self._heading, self.parameters))
 
     def _heading(self, key: str) -> str:
         """The last part of a dotted key, or all of it: MLflow shows no column with a dot."""
@@ -115,24 +149,33 @@ class Comparison:
         return sorted((p for p in self.points if p.summary.n), key=partial(_rank, self.metric))
 
 
-def compare(trials: Sequence[Trial], runs: Mapping[str, StoredRun], metric: Metric) -> Comparison:
-    """Compares the last value of `metric` of the trials' finished runs, found by trial id."""
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(trial.group, []).append(trial)
-    points = tuple(_point(members, runs, metric) for members in groups.values())
-    return Comparison(metric, points)
+def compare(
+    trials: Sequence[Trial],
+    runs: Mapping[str, StoredRun],
+    metric: Metric,
+    baseline: Mapping[str, Any] | None = None,
+    history: History | None = None,
+) -> Comparison:
+    """Compares the results of the trials' finished runs, found by trial id.
+
+    A result is the last value of `metric`, or what measure.py derives from its `history`.
+    `baseline` has the values of one point; None stands for the first of the plan. ValueError
+    where no point has them.
+    """
+    points = gather(trials, runs, metric, history)
+    assert points, "a plan has at least one point"
+    return Comparison(metric, points, _baseline(points, baseline))
 
 
 def chance(metric: str) -> float | None:
-    """Accuracy of a guess: k/pool for a metric named topk_poolN, else None."""
-    match = _POOL.search(metric)
+    """Accuracy of a guess: k/pool for a metric named topk_poolN or its area, else None."""
+    match = _POOL.search(metric.removesuffix(AREA))
     return int(match[1]) / int(match[2]) if match else None
 
 
 def print_table(comparison: Comparison) -> None:
-    """Prints the comparison to the terminal, the best point in bold."""
-    table = comparison.table()
+    """Prints the short table to the terminal, the best point in bold."""
+    table = comparison.short()
     shown = rich.table.Table(title=comparison.metric.name, title_justify="left", box=SIMPLE)
     for column in table.columns:
         shown.add_column(column, justify="right")
@@ -144,19 +187,39 @@ def print_table(comparison: Comparison) -> None:
     console.print(shown)
 
 
-def _point(members: Sequence[Trial], runs: Mapping[str, StoredRun], metric: Metric) -> Point:
-    ended = [runs[trial.id] for trial in members if trial.id in runs]
-    finished = [run for run in ended if run.status == "FINISHED"]
-    failed = sum(run.status == "FAILED" for run in ended)
-    summary = summarise(run.metrics.get(metric.name, math.nan) for run in finished)
-    return Point(
-        group=members[0].group,
-        values=members[0].point,
-        run_ids=tuple(run.run_id for run in finished),
-        summary=summary,
-        failed=failed + summary.excluded,
-        open=len(members) - len(finished) - failed,
+def _baseline(points: Sequence[Point], wanted: Mapping[str, Any] | None) -> Point:
+    if wanted is None:
+        return points[0]
+    for point in points:
+        if _plain(point.values) == _plain(wanted):
+            return point
+    raise ValueError(
+        f"baseline {dict(wanted)}: no point of the sweep has these values; "
+        f"give all that varies, such as {points[0].values}"
     )
+
+
+def _plain(values: Mapping[str, Any]) -> Any:
+    """Values in which a list equals a tuple."""
+    return json.loads(json.dumps(dict(values)))
+
+
+def _differences(found: Contrast | None) -> tuple[float | Verdict | None, ...]:
+    """The columns of differences; without a contrast the row is the baseline's."""
+    if found is None:
+        return None, None, None, None, "baseline"
+    difference = found.difference
+    return difference.mean, difference.low, difference.high, found.p, found.verdict
+
+
+def _without_bounds(found: Contrast | None) -> tuple[float | Verdict | None, ...]:
+    mean, _, _, p, verdict = _differences(found)
+    return mean, p, verdict
+
+
+def _interval(point: Point) -> str:
+    low, high = point.summary.low, point.summary.high
+    return "" if low is None else f"[{_printed(low)}, {_printed(high)}]"
 
 
 def _markdown_row(cells: Iterable[str], padding: str) -> str:

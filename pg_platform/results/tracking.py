@@ -273,8 +273,13 @@ class Store:
             return Path(_ask(self._client.download_artifacts, run_id, path, temporary)).read_text()
 
     def put_table(self, run_id: str, path: str, table: Table) -> None:
-        """Writes `path`.json for MLflow's table view, `path`.csv and `path`.md, replacing them."""
-        forms = {"json": table.json(), "csv": table.csv(), "md": table.markdown() + "\n"}
+        """Writes `path`.json for MLflow's table view, and as .csv, .md and .tex, replacing them."""
+        forms = {
+            "json": table.json(),
+            "csv": table.csv(),
+            "md": table.markdown() + "\n",
+            "tex": table.latex() + "\n",
+        }
         for suffix, content in forms.items():
             self.put_text(run_id, f"{path}.{suffix}", content)
         tag, entry = "mlflow.loggedArtifacts", {"path": f"{path}.json", "type": "table"}

@@ -1,0 +1,53 @@
+"""One number of a run's history: its last value, or a measure derived from all its epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+AREA = ":area"
+_EPOCHS_TO = ":epochs_to:"
+
+
+def base(name: str) -> str:
+    """The metric of training that `name` is measured from: all before the first colon."""
+    return name.partition(":")[0]
+
+
+def is_derived(name: str) -> bool:
+    """Whether `name` needs the history of a metric, not only its last value."""
+    return base(name) != name
+
+
+def threshold(name: str) -> float | None:
+    """X of `NAME:epochs_to:X`; None for any other name. ValueError where X is no finite number."""
+    if _EPOCHS_TO not in name:
+        return None
+    text = name.partition(_EPOCHS_TO)[2]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"metric {name!r}: {text!r} is no number; write NAME:epochs_to:0.5")
+    return value
+
+
+def measure(history: Sequence[tuple[int, float]], name: str) -> float:
+    """The measure `name` of (epoch, value) pairs of its base metric, by epoch.
+
+    `NAME` is the last value, `NAME:epochs_to:X` the first epoch with a value of at least X, and
+    `NAME:area` the mean of all values, NaN where one is. NaN where X was never reached and where
+    the history is empty. ValueError for any other measure.
+    """
+    if (wanted := threshold(name)) is not None:
+        return next((float(epoch) for epoch, value in history if value >= wanted), math.nan)
+    if name not in (base(name), base(name) + AREA):
+        raise ValueError(
+            f"metric {name!r}: no such measure; write NAME, NAME:epochs_to:X or NAME{AREA}"
+        )
+    if not history:
+        return math.nan
+    if not is_derived(name):
+        return history[-1][1]
+    return math.fsum(value for _, value in history) / len(history)

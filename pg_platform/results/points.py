@@ -1,0 +1,146 @@
+"""The points of a sweep: what the seeds of each gave, and how it differs from another point."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep import Metric
+from pg_platform.results.measure import base, is_derived, measure, threshold
+from pg_platform.results.paired import ALPHA, Paired, holm, paired
+from pg_platform.results.statistics import Summary, summarise
+from pg_platform.results.stored_run import StoredRun
+
+History = Callable[[str, str], Sequence[tuple[int, float]]]
+"""(epoch, value) by epoch, of a run id and a metric."""
+Fate = Literal["finished", "failed", "infeasible", "pruned", "open"]
+Verdict = Literal[
+    "baseline", "better", "worse", "not distinguishable", "one seed", "no shared seed"
+]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep and what its seeds gave.
+
+    `results` are the finite results of its finished trials by seed, `run_ids` the runs of all its
+    finished trials. `failed` counts trials that failed or gave no finite result, `infeasible`
+    those whose experiment does not fit the machine, `pruned` those stopped early, `unreached`
+    those that finished below the threshold of the metric, `open` those that have not ended.
+    """
+
+    group: str
+    values: dict[str, Any]
+    run_ids: tuple[str, ...]
+    results: dict[int, float]
+    summary: Summary
+    failed: int
+    infeasible: int
+    pruned: int
+    unreached: int
+    open: int
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A point less a reference point, over the seeds finished at both.
+
+    `p` is corrected for the number of points that are compared with the reference.
+    """
+
+    difference: Paired
+    p: float | None
+    verdict: Verdict
+
+
+def gather(
+    trials: Sequence[Trial],
+    runs: Mapping[str, StoredRun],
+    metric: Metric,
+    history: History | None,
+) -> tuple[Point, ...]:
+    """The points of `trials`, in the order of the plan, from their runs by trial id."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.group, []).append(trial)
+    return tuple(_point(members, runs, metric.name, history) for members in groups.values())
+
+
+def contrasts(points: Sequence[Point], reference: Point, metric: Metric) -> dict[str, Contrast]:
+    """Each point of `points` against `reference`, by group; the reference is left out."""
+    differences = {
+        point.group: paired(_differences(point, reference))
+        for point in points
+        if point.group != reference.group
+    }
+    raw = {group: found.p for group, found in differences.items() if found.p is not None}
+    corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
+    return {
+        group: Contrast(found, corrected.get(group), _verdict(found, corrected.get(group), metric))
+        for group, found in differences.items()
+    }
+
+
+def fate(run: StoredRun) -> Fate:
+    """How a run ended; the reason that it was tagged with says more than its status."""
+    if run.status in ("RUNNING", "SCHEDULED"):
+        return "open"
+    match run.tags.get("pg.stop_reason"):
+        case "infeasible":
+            return "infeasible"
+        case "pruned":
+            return "pruned"
+    match run.status:
+        case "FINISHED":
+            return "finished"
+        case "FAILED":
+            return "failed"
+    return "open"
+
+
+def _point(
+    members: Sequence[Trial], runs: Mapping[str, StoredRun], name: str, history: History | None
+) -> Point:
+    fates = {trial.seed: fate(runs[trial.id]) for trial in members if trial.id in runs}
+    finished = {t.seed: runs[t.id] for t in members if fates.get(t.seed) == "finished"}
+    given = {seed: _result(run, name, history) for seed, run in finished.items()}
+    summary, count = summarise(given.values()), Counter(fates.values())
+    unreached = summary.excluded if threshold(name) is not None else 0
+    return Point(
+        group=members[0].group,
+        values=members[0].point,
+        run_ids=tuple(run.run_id for run in finished.values()),
+        results={seed: value for seed, value in given.items() if math.isfinite(value)},
+        summary=summary,
+        failed=count["failed"] + summary.excluded - unreached,
+        infeasible=count["infeasible"],
+        pruned=count["pruned"],
+        unreached=unreached,
+        open=count["open"] + len(members) - len(fates),
+    )
+
+
+def _result(run: StoredRun, name: str, history: History | None) -> float:
+    if not is_derived(name):
+        return run.metrics.get(name, math.nan)
+    assert history is not None, f"{name} is measured from histories, and none are given"
+    return measure(history(run.run_id, base(name)), name)
+
+
+def _differences(point: Point, reference: Point) -> dict[int, float]:
+    shared = point.results.keys() & reference.results.keys()
+    return {seed: point.results[seed] - reference.results[seed] for seed in sorted(shared)}
+
+
+def _verdict(difference: Paired, p: float | None, metric: Metric) -> Verdict:
+    if difference.mean is None:
+        return "no shared seed"
+    if p is None:
+        return "one seed"
+    if p >= ALPHA:
+        return "not distinguishable"
+    return "better" if (difference.mean > 0) == (metric.goal == "maximize") else "worse"
