@@ -38,17 +38,23 @@ def vocabularies(values: Sequence[int], seeds: int) -> list[Trial]:
     ]
 
 
-def stored(metrics: Mapping[str, float], status: Ending = "FINISHED") -> StoredRun:
-    """A run with these metrics."""
+def stored(
+    metrics: Mapping[str, float],
+    status: Ending = "FINISHED",
+    *,
+    reason: str | None = None,
+    run_id: str = "0",
+) -> StoredRun:
+    """A run with these metrics, that stopped for this reason."""
     return StoredRun(
-        run_id="0",
+        run_id=run_id,
         experiment_id="0",
         key="0",
         name="",
         status=status,
         metrics=dict(metrics),
         params={},
-        tags={},
+        tags={} if reason is None else {"pg.stop_reason": reason},
     )
 
 

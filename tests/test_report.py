@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Sweep, load_sweep
+from pg_platform.config.sweep import Metric, Sweep, load_sweep
 from pg_platform.results.report import SweepReport, description, write_report
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import compare
@@ -98,6 +99,20 @@ def test_a_report_is_a_function_of_the_store(store: Store, sweep: Sweep) -> None
     with Store.open(store.artifacts.parent) as other:
         assert write_report(other, runs.parent, sweep, TRIALS) == first
     assert note(store, runs) == text
+
+
+def test_a_report_measures_histories_and_knows_the_baseline(store: Store, sweep: Sweep) -> None:
+    runs = opened(store, sweep)
+    finish(runs, TRIALS)
+    assert runs.parent is not None
+    file = sweep.file.model_copy(update={"baseline": {"speaker.vocab_size": 64}})
+    metric = Metric(name=f"{ACCURACY.name}:area")
+    comparison = write_report(store, runs.parent, replace(sweep, metric=metric, file=file), TRIALS)
+    assert comparison.baseline.group == "V=64"
+    assert [point.summary.mean for point in comparison.points] == pytest.approx([0.02, 0.3])
+    assert "V=64" in store.text(runs.parent, "report/accuracy_by_images.svg")
+    assert "V=64 is best" in note(store, runs)
+    assert "It is the baseline." in note(store, runs)
 
 
 def test_the_figure_of_many_points_has_the_best(store: Store, sweep: Sweep) -> None:

@@ -1,7 +1,8 @@
-"""Summaries over seeds, against scipy."""
+"""Summaries over seeds and paired differences, against scipy and by simulation."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pg_platform.results.paired import Paired, holm, paired
 from pg_platform.results.statistics import Summary, overlap, summarise
 
 values = st.floats(min_value=-1e6, max_value=1e6)
@@ -70,3 +72,67 @@ def test_overlap(one: tuple[float, float], other: tuple[float, float], expected:
 def test_without_an_interval_overlap_is_unknown() -> None:
     assert overlap(Summary(1, 0.5), Summary(2, 0.5, 0.1, 0.4, 0.6)) is None
     assert overlap(Summary(2, 0.5, 0.1, 0.4, 0.6), Summary(0)) is None
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_95_of_100_intervals_hold_the_mean(n: int) -> None:
+    draws = np.random.default_rng(0).normal(0.3, 0.05, size=(20_000, n))
+    summaries = [summarise(seeds) for seeds in draws.tolist()]
+    held = [s.low <= 0.3 <= s.high for s in summaries if s.low is not None and s.high is not None]
+    assert len(held) == 20_000
+    assert 0.94 < np.mean(held) < 0.96
+
+
+def by_seed(values: list[float]) -> dict[int, float]:
+    """One value per seed."""
+    return dict(enumerate(values))
+
+
+@given(st.lists(st.tuples(st.integers(-999, 999), st.integers(-999, 999)), min_size=2, max_size=9))
+def test_paired_is_the_paired_t_test(pairs: list[tuple[int, int]]) -> None:
+    one, other = ([pair[side] / 8 for pair in pairs] for side in (0, 1))
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    found = paired(by_seed(differences))
+    assert found.n == len(pairs)
+    assert found.mean == pytest.approx(np.mean(differences), rel=1e-12, abs=1e-12)
+    if len(set(differences)) > 1:
+        expected = stats.ttest_rel(one, other)
+        low, high = expected.confidence_interval(0.95)
+        assert found.p == pytest.approx(expected.pvalue, rel=0, abs=1e-12)
+        assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9)
+
+
+@given(values, st.integers(2, 6))
+def test_equal_differences_have_the_limits_of_p(value: float, n: int) -> None:
+    expected = Paired(n, value, value, value, p=0.0 if value else 1.0)
+    assert paired(by_seed([value] * n)) == expected
+
+
+def test_fewer_than_two_seeds_have_no_interval_and_no_p() -> None:
+    assert paired({}) == Paired(0)
+    assert paired({7: 0.5}) == Paired(1, 0.5)
+
+
+p_values = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6) | (
+    st.lists(st.floats(0, 1), max_size=6)
+)
+
+
+@given(p_values)
+def test_holm_is_the_closure_of_bonferroni(given_p: list[float]) -> None:
+    """A p is corrected to the largest Bonferroni p of any subset that it is in."""
+    indices = range(len(given_p))
+    subsets = [s for n in indices for s in itertools.combinations(indices, n + 1)]
+    expected = [
+        max(min(1.0, len(s) * min(given_p[j] for j in s)) for s in subsets if i in s)
+        for i in indices
+    ]
+    assert holm(given_p) == pytest.approx(expected)
+
+
+@given(p_values)
+def test_holm_keeps_the_order_and_never_lowers(given_p: list[float]) -> None:
+    corrected = holm(given_p)
+    pairs = list(zip(given_p, corrected, strict=True))
+    assert all(p > q or after_p <= after_q for p, after_p in pairs for q, after_q in pairs)
+    assert all(p <= after <= 1 for p, after in pairs)

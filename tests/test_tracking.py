@@ -129,6 +129,7 @@ def test_a_table_is_replaced_not_appended_to(store: Store, experiment: str) -> N
     }
     assert store.text(run, "tables/comparison.csv") == "V,mean\n2,0.3\n"
     assert store.text(run, "tables/comparison.md").startswith("| V | mean |")
+    assert r"\begin{tabular}" in store.text(run, "tables/comparison.tex")
     listed = json.loads(store.look(run).tags["mlflow.loggedArtifacts"])
     assert listed == [
         {"path": "tables/comparison.json", "type": "table"},
