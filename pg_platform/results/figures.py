@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -21,11 +21,11 @@ History = Sequence[tuple[int, float]]
 """(images seen, value), by images seen."""
 
 # Wong's palette and a wine red: colour-blind readers tell them apart; in grey dashes and marks do.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-_DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 MOST_CURVES = 12
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,6 +36,7 @@ _STYLE: Any = {
     "lines.markersize": 5,
     "svg.hashsalt": "pg_platform",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a value with two dollars in it is no formula
 }
 
 
@@ -76,12 +77,10 @@ def learning_curves(
     More than MOST_CURVES lines cannot be told apart: the caption tells how many are left out.
     """
     assert len(curves) <= MOST_CURVES, f"{len(curves)} curves in one figure"
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.5, 4.2), dpi=110, layout="constrained")
-        axes = figure.add_subplot()
-        looks = zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKS), strict=False)
-        for curve, look in zip(curves, looks, strict=False):
-            _draw(axes, curve, dict(zip(("color", "linestyle", "marker"), look, strict=True)))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas()
+        for curve, look in zip(curves, looks(), strict=False):
+            _draw(axes, curve, look)
         if chance is not None:
             axes.axhline(chance, color="0.4", linewidth=1, linestyle=":", label="chance")
             low, high = axes.get_ylim()
@@ -90,10 +89,27 @@ def learning_curves(
         axes.set_xlabel("images seen")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylabel(metric)
-        axes.set_title(caption(curves, left_out), fontsize=10, loc="left", color="0.3")
+        headline(axes, caption(curves, left_out))
         if curves:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def canvas(width: float = 7.5, height: float = 4.2) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches."""
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def headline(axes: Axes, text: str) -> None:
+    """What is drawn, in small letters above it."""
+    axes.set_title(text, fontsize=10, loc="left", color="0.3")
+
+
+def looks() -> Iterator[dict[str, Any]]:
+    """Endless looks of lines; the first twelve and more can be told apart without colour."""
+    for colour, dash, mark in zip(cycle(COLOURS), cycle(DASHES), cycle(MARKS), strict=False):
+        yield {"color": colour, "linestyle": dash, "marker": mark}
 
 
 def caption(curves: Sequence[Curve], left_out: int) -> str:
@@ -121,7 +137,7 @@ def _bands(curves: Sequence[Curve]) -> str:
 def drawn(figure: Figure) -> dict[str, bytes]:
     """The figure as files, by suffix: png and svg."""
     files = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             file = io.BytesIO()
             figure.savefig(file, format=suffix, metadata=metadata)

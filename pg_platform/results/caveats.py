@@ -1,0 +1,72 @@
+"""What a reader of a sweep's result has to bear in mind, found from its numbers."""
+
+from __future__ import annotations
+
+from pg_platform.results.statistics import overlap
+from pg_platform.results.tables import Comparison, Point
+
+FEW_SEEDS = 5
+_MOST_NAMED = 6
+
+
+def caveats(comparison: Comparison, *, data: str, device: str) -> list[str]:
+    """Sentences on seeds, points that nothing tells apart, failures, size and data.
+
+    `data` is the kind of the experiment's data (`digits`, `image_folder: /data/imagenet`),
+    `device` what the trials ran on (`cpu`, `cuda`).
+    """
+    return [
+        *_few_seeds(comparison),
+        *_not_apart(comparison),
+        *_failures(comparison),
+        *_size(data, device),
+    ]
+
+
+def _few_seeds(comparison: Comparison) -> list[str]:
+    seeds = [point.summary.n for point in comparison.points if point.summary.n]
+    if not seeds or min(seeds) >= FEW_SEEDS:
+        return []
+    if max(seeds) == 1:
+        return ["One seed per point: there is no interval, and nothing tells chance from effect."]
+    number = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    return [f"Only {number} seeds per point: intervals are wide and take the results for normal."]
+
+
+def _not_apart(comparison: Comparison) -> list[str]:
+    """The points whose interval meets that of the best, or has none."""
+    ranked = comparison.ranked()
+    near = [p for p in ranked[1:] if overlap(ranked[0].summary, p.summary) is not False]
+    if not near:
+        return []
+    return [f"Not distinguishable from the best, {ranked[0].group}: {_named(near)}."]
+
+
+def _failures(comparison: Comparison) -> list[str]:
+    said = []
+    if failed := sum(point.failed for point in comparison.points):
+        said.append(f"Failed or without a finite result, not in the means: {_trials(failed)}.")
+    if left := sum(point.open for point in comparison.points):
+        said.append(f"Not ended, so that the numbers can still change: {_trials(left)}.")
+    if missing := [point for point in comparison.points if not point.summary.n]:
+        said.append(f"Without any result: {_named(missing)}.")
+    return said
+
+
+def _size(data: str, device: str) -> list[str]:
+    said = []
+    if device == "cpu":
+        said.append("Run on CPU, in a size that fits it: small models, few images, few epochs.")
+    if "imagenet" not in data.lower():
+        said.append(f"The data is {data}, not ImageNet: values do not compare with the paper's.")
+    return said
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
+def _named(points: list[Point]) -> str:
+    names = ", ".join(point.group for point in points[:_MOST_NAMED])
+    rest = len(points) - _MOST_NAMED
+    return f"{names} and {rest} more" if rest > 0 else names

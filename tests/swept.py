@@ -1,0 +1,35 @@
+"""Comparisons made from a rule, without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from pg_platform.config.plan import compact, short_labels
+from pg_platform.results.statistics import summarise
+from pg_platform.results.tables import Comparison, Point
+from tests.results import ACCURACY
+
+Rule = Callable[[Mapping[str, Any]], Sequence[float]]
+"""A point's values to the results of its seeds."""
+
+
+def swept(parameters: Mapping[str, Sequence[Any]], rule: Rule) -> Comparison:
+    """The grid of the parameters; a point without results has failed once."""
+    labels = short_labels(list(parameters))
+    points: list[Point] = []
+    for values in product(*parameters.values()):
+        point = dict(zip(parameters, values, strict=True))
+        results = rule(point)
+        points.append(
+            Point(
+                group=" ".join(f"{labels[key]}={compact(value)}" for key, value in point.items()),
+                values=point,
+                run_ids=tuple(f"{len(points)}-{seed}" for seed in range(len(results))),
+                summary=summarise(results),
+                failed=0 if results else 1,
+                open=0,
+            )
+        )
+    return Comparison(ACCURACY, tuple(points))
