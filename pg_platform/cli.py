@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from evals import evaluation_names
 from pg_platform.config.document import ConfigError
 from pg_platform.config.places import store_root, sweeps
+
+if TYPE_CHECKING:
+    from pg_platform.cluster.driver import SweepResult
+    from pg_platform.cluster.standing import Retry
+    from pg_platform.config.sweep import Sweep
 
 _Loaded = TypeVar("_Loaded")
 
@@ -38,6 +44,7 @@ class Exit(IntEnum):
     DONE = 0
     SOME_FAILED = 1
     USAGE = 2
+    BUDGET = 3
     INFRASTRUCTURE = 4
     INTERRUPTED = 130
 
@@ -108,7 +115,35 @@ def train(  # noqa: PLR0913 - the options of the command
 @click.argument("file")
 @set_option
 @address_option
-def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
+@click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
+@click.option("--dry-run", is_flag=True, help="List the trials and their cost; start nothing.")
+@click.option("--calibrate", is_flag=True, help="With --dry-run: time a few steps of new shapes.")
+@click.option("--slots", type=click.IntRange(min=1), help="With --dry-run: trials at a time.")
+@click.option("--retry-failed", is_flag=True, help="Run failed trials again.")
+@click.option("--retry-infeasible", is_flag=True, help="Run trials again that had no memory.")
+@click.option("--fresh", is_flag=True, help="Set earlier results of this sweep aside.")
+@click.option("--status", is_flag=True, help="How the sweep stands that another terminal runs.")
+@click.option("--stop", is_flag=True, help="Ask it to stop: running trials leave a checkpoint.")
+@click.option("--cancel", is_flag=True, help="End it at once.")
+@click.option("--kill", metavar="TRIAL", help="Ask one of its trials to stop, as 'V=8 seed=0'.")
+@click.option("--json", "as_json", is_flag=True, help="--dry-run and --status for programs.")
+def sweep(  # noqa: PLR0913 - the options of the command
+    file: str,
+    overrides: tuple[str, ...],
+    address: str | None,
+    scale: str | None,
+    dry_run: bool,  # noqa: FBT001
+    calibrate: bool,  # noqa: FBT001
+    slots: int | None,
+    retry_failed: bool,  # noqa: FBT001
+    retry_infeasible: bool,  # noqa: FBT001
+    fresh: bool,  # noqa: FBT001
+    status: bool,  # noqa: FBT001
+    stop: bool,  # noqa: FBT001
+    cancel: bool,  # noqa: FBT001
+    kill: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Run what is not finished of the sweep FILE: a path, or a name in sweeps/.
 
     The same command runs, continues and extends a sweep; nothing finished runs twice.
@@ -116,33 +151,110 @@ def sweep(file: str, overrides: tuple[str, ...], address: str | None) -> None:
     from pg_platform.config.sweep import load_sweep
 
     path = _find_sweep(file)
-    checked = _checked(lambda: load_sweep(path, overrides))
+    checked = _checked(lambda: load_sweep(path, overrides, scale))
+    if status or stop or cancel or kill:
+        with _exit_codes():
+            _talk(checked.name, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
+        return
     with _exit_codes():
-        from pg_platform.cluster.driver import run_sweep
-        from pg_platform.cluster.environment import prepare
+        from pg_platform.cluster.standing import Retry
 
-        prepare(address)
-        from pg_platform.cluster.sweep import RayExecutor
-        from pg_platform.results.answer import answer
-        from pg_platform.results.tables import print_table
-        from pg_platform.results.tracking import Store
+        retry = Retry(retry_failed, retry_infeasible, fresh)
+        if dry_run:
+            from pg_platform import sweeping
 
-        root = store_root()
-        points, seeds = len(checked.points), len(checked.seeds)
-        click.echo(f"{checked.name}: {points} points x {seeds} seeds; results in {root}")
-        with closing(Store.open(root)) as store:
-            result = run_sweep(checked, root, store, RayExecutor(root))
+            dry = sweeping.dry_run(checked, store_root(), retry, slots=slots, calibrated=calibrate)
+            click.echo(sweeping.as_json(dry) if as_json else "\n".join(dry.listing()))
+            return
+        _run_sweep(checked, address, retry)
+
+
+def _talk(  # noqa: PLR0913 - by keyword
+    name: str, *, status: bool, stop: bool, cancel: bool, kill: str | None, as_json: bool
+) -> None:
+    """See how a sweep stands that another terminal runs, or ask something of its driver."""
+    from pg_platform import sweeping
+    from pg_platform.cluster.control import Request
+
+    root = store_root()
+    if status:
+        if as_json:
+            click.echo(json.dumps(sweeping.read_status(root, name)))
+        else:
+            click.echo("\n".join(sweeping.status_lines(root, name)))
+    elif kill is not None:
+        sweeping.ask(root, name, Request("kill", kill))
+    elif stop or cancel:
+        sweeping.ask(root, name, Request("stop" if stop else "cancel"))
+
+
+def _run_sweep(checked: Sweep, address: str | None, retry: Retry) -> None:
+    from pg_platform.cluster.driver import run_sweep
+    from pg_platform.cluster.environment import prepare
+
+    prepare(address)
+    from pg_platform.cluster.sweep import RayExecutor
+    from pg_platform.results.answer import answer
+    from pg_platform.results.tables import print_table
+    from pg_platform.results.tracking import Store
+
+    root = store_root()
+    points, seeds = checked.file.samples or len(checked.points), len(checked.seeds)
+    click.echo(f"{checked.name}: {points} points x {seeds} seeds; results in {root}")
+    with closing(Store.open(root)) as store:
+        result = run_sweep(checked, root, store, RayExecutor(root), retry)
+    if result.table is not None:
         print_table(result.table)
-        click.echo(
-            f"{answer(result.table)}\n"
-            f"{len(result.trials)} trials: {len(result.verdict.finished)} run now, "
-            f"{len(result.reused)} finished before, {len(result.verdict.failed)} failed, "
-            f"{len(result.verdict.interrupted)} interrupted\n"
-            f"store: {store.uri}\nlook at it: pg-ui"
-        )
-        names = {t.id: t.name for t in result.trials}
-        failed = {names[trial_id]: error for trial_id, error in result.verdict.failed.items()}
-        _leave(failed, interrupted=bool(result.verdict.interrupted))
+        click.echo(answer(result.table))
+    verdict, told = result.verdict, list(result.standing.told.values())
+    kept = {word: told.count(word) for word in ("failed", "infeasible", "pruned") if word in told}
+    counts = {
+        "run now": len(verdict.finished),
+        "finished before": told.count("reused"),
+        "failed": len(verdict.failed),
+        "interrupted": len(verdict.interrupted),
+        "infeasible": len(verdict.infeasible),
+        "pruned": len(verdict.pruned),
+        "not started": len(verdict.not_started),
+    }
+    always = ("run now", "finished before", "failed", "interrupted")
+    listed = ", ".join(f"{n} {word}" for word, n in counts.items() if n or word in always)
+    click.echo(f"{len(result.trials)} trials: {listed}")
+    for word, number in kept.items():
+        remedy = {"failed": " (--retry-failed)", "infeasible": " (--retry-infeasible)"}
+        click.echo(f"{number} {word} before, not tried again{remedy.get(word, '')}")
+    click.echo(f"store: {store.uri}\nlook at it: pg-ui")
+    _leave_sweep(result, {t.id: t.name for t in result.trials})
+
+
+def _leave_sweep(result: SweepResult, names: dict[str, str]) -> None:
+    verdict = result.verdict
+    if verdict.cancelled:
+        sys.exit(Exit.INTERRUPTED)
+    failed = {names[trial_id]: error for trial_id, error in verdict.failed.items()}
+    if verdict.over_budget is not None and not failed:
+        click.echo(f"{verdict.over_budget}; the same command with more goes on", err=True)
+        sys.exit(Exit.BUDGET)
+    failed |= {names[trial_id]: error for trial_id, error in verdict.infeasible.items()}
+    _leave(failed, interrupted=bool(verdict.interrupted))
+
+
+@click.command()
+@click.argument("file")
+@set_option
+@click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
+@click.option("--to", type=click.Path(path_type=Path), help="Write the page to this file as well.")
+def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | None) -> None:
+    """Write the report of the sweep FILE again, from the store alone: tables, figures, page."""
+    from pg_platform.config.sweep import load_sweep
+
+    path = _find_sweep(file)
+    checked = _checked(lambda: load_sweep(path, overrides, scale))
+    with _exit_codes():
+        from pg_platform.reporting import write_again
+
+        for line in write_again(checked, store_root(), to):
+            click.echo(line)
 
 
 @click.command(epilog=f"Evaluations: {', '.join(evaluation_names())}.")

@@ -27,9 +27,13 @@ def swept(parameters: Mapping[str, Sequence[Any]], rule: Rule) -> Comparison:
                 group=" ".join(f"{labels[key]}={compact(value)}" for key, value in point.items()),
                 values=point,
                 run_ids=tuple(f"{len(points)}-{seed}" for seed in range(len(results))),
+                results=dict(enumerate(results)),
                 summary=summarise(results),
                 failed=0 if results else 1,
+                infeasible=0,
+                pruned=0,
+                unreached=0,
                 open=0,
             )
         )
-    return Comparison(ACCURACY, tuple(points))
+    return Comparison(ACCURACY, tuple(points), points[0])

@@ -15,12 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pg_platform.cluster.conductor import Conductor
+from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import run_train, trial_folder
 from pg_platform.cluster.local import LocalExecutor
+from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.plan import Trial, single
+from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations, keep_calibration
@@ -260,7 +264,11 @@ def test_a_run_from_a_checkpoint_does_not_pass_for_a_whole_one(tmp_path: Path) -
         run_train(trial, tmp_path, store, executor)
         runs = TrialRuns.of_single(store, "again", ACCURACY, partial(trial_folder, tmp_path))
         with Screen([trial], ACCURACY.name) as screen:
-            executor.run([trial], Record(runs, screen, store.flush))
+            rules = SweepFile(name="again", metric=ACCURACY)
+            judge = Judge(rules.early_terminate, maximize=True, epochs=1)
+            conductor = Conductor(rules, Record(runs, screen, store.flush), judge)
+            conductor.add([trial])
+            executor.run(conductor, trial.experiment.resources, Control(tmp_path, "again"))
         _, again = store.finished_of_shape(shape(trial.experiment))
     assert Forecast.of([again], {}, lambda _: 1000).basis(trial.experiment) == (
         "the steps of 1 resumed run on cpu"

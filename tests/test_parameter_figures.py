@@ -84,7 +84,7 @@ def test_values_of_a_random_search_are_dots() -> None:
     values = [10.0**-at for at in range(MOST_CURVES + 2)]
     pairs = swept({"optimizer.lr": values, V: values}, lambda p: [p[V]])
     diagonal = tuple(p for p in pairs.points if p.values["optimizer.lr"] == p.values[V])
-    (axes,) = final_by_parameter(Comparison(pairs.metric, diagonal), V).axes
+    (axes,) = final_by_parameter(Comparison(pairs.metric, diagonal, diagonal[0]), V).axes
     (bar,) = axes.containers
     assert bar[0].get_linestyle() == "None"
     assert len(bar[0].get_xdata()) == len(values)

@@ -16,7 +16,6 @@ from pg_platform.results.report import SweepReport, description, write_report
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
-from pg_platform.training.rows import Outcome
 from tests.results import ACCURACY, rows, stored, vocabularies
 
 ACCURACIES = {"V=2": [[0.01, 0.02], [0.02, 0.03]], "V=64": [[0.1, 0.4], [0.2, 0.5]]}
@@ -45,7 +44,7 @@ def finish(runs: TrialRuns, trials: Sequence[Trial]) -> None:
     for trial in trials:
         runs.open(trial)
         runs.log(trial, rows(ACCURACY.name, ACCURACIES[trial.group][trial.seed]))
-        runs.close(trial, Outcome.COMPLETED)
+        runs.finish(trial)
 
 
 def note(store: Store, runs: TrialRuns) -> str:
@@ -61,6 +60,7 @@ def test_the_sweeps_run_holds_the_answer_the_table_and_the_figure(
     finish(runs, TRIALS)
     comparison = SweepReport(runs, sweep, TRIALS).write()
     assert runs.parent is not None
+    assert comparison is not None
     assert [point.summary.mean for point in comparison.points] == pytest.approx([0.025, 0.45])
     table = json.loads(store.text(runs.parent, "tables/comparison.json"))
     assert table == json.loads(comparison.table().json())
@@ -84,9 +84,10 @@ def test_an_unfinished_sweep_says_so(store: Store, sweep: Sweep) -> None:
     runs.open(TRIALS[1])
     runs.log(TRIALS[1], rows(ACCURACY.name, [0.9]))
     runs.open(TRIALS[2])
-    runs.fail(TRIALS[2], "out of memory")
+    runs.fail(TRIALS[2], "out of memory", "error")
     comparison = report.write()
     assert note(store, runs).startswith("1 of 4 trials finished, 1 failed. V=2 has ")
+    assert comparison is not None
     assert [(p.summary.n, p.failed, p.open) for p in comparison.points] == [(1, 0, 1), (0, 1, 1)]
 
 
@@ -109,6 +110,7 @@ def test_a_report_measures_histories_and_knows_the_baseline(store: Store, sweep:
     metric = Metric(name=f"{ACCURACY.name}:area")
     comparison = write_report(store, runs.parent, replace(sweep, metric=metric, file=file), TRIALS)
     assert comparison.baseline.group == "V=64"
+    assert comparison is not None
     assert [point.summary.mean for point in comparison.points] == pytest.approx([0.02, 0.3])
     assert "V=64" in store.text(runs.parent, "report/accuracy_by_images.svg")
     assert "V=64 is best" in note(store, runs)
@@ -121,7 +123,7 @@ def test_the_figure_of_many_points_has_the_best(store: Store, sweep: Sweep) -> N
     for trial in trials:
         runs.open(trial)
         runs.log(trial, rows(ACCURACY.name, [trial.point["speaker.vocab_size"] / 100]))
-        runs.close(trial, Outcome.COMPLETED)
+        runs.finish(trial)
     SweepReport(runs, sweep, trials).write()
     assert runs.parent is not None
     svg = store.text(runs.parent, "report/accuracy_by_images.svg")

@@ -68,7 +68,7 @@ class _Members:
 class Conductor:
     """The trials of one call, from the first to the last segment."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most of them by keyword
         self,
         rules: SweepFile,
         record: Record,

@@ -14,7 +14,7 @@ from pg_platform.cluster.lock import only_driver
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record, Verdict
 from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.standing import Retry, Standing, look_up
+from pg_platform.cluster.standing import Retry, Standing, foresee, look_up
 from pg_platform.config.experiment import Resources
 from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan, trials_of_point
@@ -44,7 +44,7 @@ class SweepResult:
     trials: Sequence[Trial]
     standing: Standing
     verdict: Verdict
-    table: Comparison
+    table: Comparison | None
     experiment_id: str
     run_id: str
 
@@ -98,6 +98,7 @@ def run_sweep(
         standing = look_up(runs, planned.trials, sweep, retry or Retry())
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
+        foresee(runs, standing)
         with Screen(planned.trials, sweep.metric.name) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:
@@ -106,7 +107,7 @@ def run_sweep(
             conductor = _conductor(sweep, record, standing, planned)
             _play(conductor, executor, sweep.experiment.resources, control)
         verdict = record.verdict
-        table = report.write()
+        table = report.write(whole=True)
         runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
     return SweepResult(
         planned.trials, standing, verdict, table, runs.experiment_id, runs.parent or ""

@@ -20,6 +20,7 @@ class Ledger(tune.Callback):
     def __init__(self, conductor: Conductor, on_step: Callable[[], None]) -> None:
         self.conductor, self.on_step = conductor, on_step
         self.places: dict[str, dict[str, str]] = {}
+        self.ended: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune stores its callbacks; ours has nothing that outlives the driver
@@ -37,6 +38,8 @@ class Ledger(tune.Callback):
     ) -> None:
         """New rows, facts about the place, or a segment's last word."""
         planned = self._planned(trial)
+        if trial.config["segment"] in self.ended:
+            return  # Tune gives the last result of a function once more when that returns
         if "facts" in result:
             self.places[planned.id] = result["process"]
             self.conductor.record.facts(planned, result["facts"])
@@ -49,19 +52,24 @@ class Ledger(tune.Callback):
                 self.conductor.fail(planned, result["error"])
             case outcome:
                 self.conductor.end(planned, Outcome(outcome))
-        self._release(planned)
+        self.ended.add(trial.config["segment"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The segment's process has returned."""
+        self._release(self._planned(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial whose process died too often, or whose worker group gave up."""
         planned, error = self._planned(trial), str(trial.get_error() or "its process died")
-        if planned.id in self.conductor.running:
+        if trial.config["segment"] not in self.ended:
             short = f"{OUT_OF_MEMORY}\n" if ran_out_of_memory(error) else ""
+            self.ended.add(trial.config["segment"])
             self.conductor.fail(planned, short + error)
         self._release(planned)
 
-    def _release(self, trial: Trial) -> None:
+    def _release(self, planned: Trial) -> None:
         """A net below Train's own tidying: its worker group must not outlive the trial."""
-        place = self.places.pop(trial.id, {})
+        place = self.places.pop(planned.id, {})
         if group := place.get("placement_group"):
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
 

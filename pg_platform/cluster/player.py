@@ -70,8 +70,9 @@ def told(error: BaseException) -> str:
 class Report:
     """Rows on their way to the driver, through Tune's or Train's own report."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
-        self.send = send
+    def __init__(self, send: Callable[[dict[str, Any]], None], group: str | None = None) -> None:
+        """`group` is the placement group of a trial's own workers."""
+        self.send, self.group = send, group
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """New rows."""
@@ -79,11 +80,10 @@ class Report:
 
     def facts(self, facts: dict[str, str]) -> None:
         """What is known only where the trial runs, and how to reach its process."""
-        context = ray.get_runtime_context()
-        group = ray.util.get_current_placement_group()
-        process = {"pid": str(os.getpid()), "node": context.get_node_id()}
-        if group is not None:
-            process["placement_group"] = group.id.hex()
+        node = ray.get_runtime_context().get_node_id()
+        process = {"pid": str(os.getpid()), "node": node}
+        if self.group is not None:
+            process["placement_group"] = self.group
         self.send({"rows": [], "facts": facts, "process": process})
 
     def end(self, outcome: str, error: str | None = None) -> None:

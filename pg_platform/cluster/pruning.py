@@ -105,7 +105,8 @@ class Judge:
     def _by_median(
         self, scores: dict[str, float], waiting: list[str]
     ) -> tuple[list[str], list[str]]:
-        up, out = [], []
+        up: list[str] = []
+        out: list[str] = []
         for name in waiting:
             others = [score for other, score in scores.items() if other != name]
             enough = len(scores) >= self.rule.min_points

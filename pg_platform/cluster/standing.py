@@ -12,8 +12,11 @@ from typing import Any
 from pg_platform.config.plan import Trial, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
+from pg_platform.data.sizes import split_sizes
+from pg_platform.results.forecast import Forecast, shape
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.stored_run import StoredRun
+from pg_platform.results.story import FORECAST
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,20 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     seconds = (run.tags.get("pg.seconds") for run in before.values())
     standing.spent_seconds = sum(float(each) for each in seconds if each)
     return standing
+
+
+def foresee(runs: TrialRuns, standing: Standing) -> None:
+    """Keep with the sweep what its trials are expected to take, to be compared at the end."""
+    left = [t for t in standing.trials if t.id not in standing.told]
+    shapes = dict.fromkeys(shape(trial.experiment) for trial in left)
+    like = [run for each in shapes for run in runs.store.finished_of_shape(each)]
+    forecast = Forecast.of(like, {}, lambda data: split_sizes(data)["train"])
+    seconds = [forecast.seconds(trial.experiment) for trial in left]
+    known = [each.expected for each in seconds if each is not None]
+    if left and len(known) == len(left):
+        told = {"hours": sum(known) / 3600, "trials": [trial.id for trial in left]}
+        assert runs.parent is not None, "only a sweep is foreseen"
+        runs.store.put_text(runs.parent, FORECAST, json.dumps(told))
 
 
 def _judge(standing: Standing, trial: Trial, run: StoredRun, retry: Retry, sweep: Sweep) -> None:

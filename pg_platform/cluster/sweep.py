@@ -87,6 +87,9 @@ class Segments(Searcher):
         self.conductor, self.root, self.flags = conductor, root, flags
         self.count = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune stores its searchers; a sweep goes on from the results store instead
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next segment's config, None while others have to end first, or Tune's last word."""
         match self.conductor.next():

@@ -9,6 +9,7 @@ import torch
 from ray import train as ray_train
 from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util import get_current_placement_group
 
 from pg_platform.cluster.player import Report, experiment_of, play
 from pg_platform.cluster.trial import Assignment, request
@@ -43,4 +44,6 @@ def _work(config: dict[str, Any]) -> None:
     context = ray_train.get_context()
     torch.set_num_threads(experiment_of(assignment).resources.cpus_per_worker)
     place = Place(get_device(), context.get_world_rank(), context.get_world_size())
-    play(assignment, place, Report(ray_train.report))
+    group = get_current_placement_group()
+    report = Report(ray_train.report, None if group is None else group.id.hex())
+    play(assignment, place, report)

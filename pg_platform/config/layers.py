@@ -11,6 +11,7 @@ from pg_platform.config.problems import Place, Problem, one_of
 from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, shown
 from pg_platform.config.yaml_text import compose, read
 
+SCALES = "scales"
 PARAMETERS = "parameters"
 DOTTED = (PARAMETERS, "when", "baseline")
 """The keys of a sweep file whose own keys are dotted."""
@@ -49,14 +50,24 @@ class Override:
         return graft(root, self.keys, self.value)
 
 
-def layered(path: Path, overrides: Sequence[str], problems: list[Problem], *under: str) -> Branch:
+def layered(
+    path: Path,
+    overrides: Sequence[str],
+    problems: list[Problem],
+    *under: str,
+    scale: str | None = None,
+) -> Branch:
     """The mapping in `path` over the recipe that it names, with the overrides on top.
+
+    A `scale` is a key of its `scales`, whose dotted keys come before the overrides.
 
     `under` are the keys below which the file has what a recipe has. The key `recipe` stays as
     the file has it. Raises ConfigError where there is no tree; other problems are appended.
     """
     file = read(path, problems)
     sets = [s for text in overrides if (s := Override.read(text, problems)) is not None]
+    if scale is not None:
+        sets = [*_scaled(file, scale, problems), *sets]
     recipe = _recipe(_over(file, sets, []), problems)
     for key in reversed(under):
         recipe = Branch(recipe.place, {key: recipe.place}, {key: recipe})
@@ -119,6 +130,17 @@ def _over(root: Branch, sets: Sequence[Override], problems: list[Problem]) -> Br
     for override in sets:
         root = override.over(root, problems)
     return root
+
+
+def _scaled(file: Branch, scale: str, problems: list[Problem]) -> list[Override]:
+    """The changes that the file has under a name in `scales`."""
+    scales = branch_at(file, (SCALES,)) or Branch(file.place, {}, {})
+    changes = branch_at(scales, (scale,))
+    if changes is None:
+        known = one_of(scale, list(scales.values)) if scales.values else "it has none"
+        problems.append(Problem(Place(f"--scale {scale}"), SCALES, f"{known}, got {scale!r}"))
+        return []
+    return [Override(_keys(key), node) for key, node in changes.values.items()]
 
 
 def _recipe(root: Branch, problems: list[Problem]) -> Branch:

@@ -60,13 +60,14 @@ class Sweep:
         return self.experiments[0] if self.experiments else self.base
 
 
-def load_sweep(path: Path, overrides: Sequence[str]) -> Sweep:
-    """The sweep in a file, with `--set key=value` on top; ConfigError with all that is wrong.
+def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -> Sweep:
+    """The sweep in a file, in the form `scale` of it where one is named, with `--set key=value`
+    on top; ConfigError with all that is wrong.
 
     Every combination of values is checked here, before anything starts.
     """
     problems: list[Problem] = []
-    root = layered(path, overrides, problems, "experiment")
+    root = layered(path, overrides, problems, "experiment", scale=scale)
     base = _base(root, problems)
     found = read_points(root, base, problems)
     experiments = tuple(point.experiment for point in found.points)

@@ -235,4 +235,6 @@ class SweepFile(Section):
     """A trial that reports nothing for so long is taken for hung and started again."""
     report: Literal["off", "tables", "full"] = "full"
     paper: Paper | None = None
+    scales: dict[str, dict[str, Any]] = Field(default={})
+    """Forms of the sweep by name: dotted keys of this file with their values there."""
     experiment: dict[str, Any] = Field(default={})

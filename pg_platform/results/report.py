@@ -16,6 +16,7 @@ from pg_platform.results.measure import base
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.saved_views import VIEWS, view_link
 from pg_platform.results.stored_run import StoredRun
+from pg_platform.results.story import Story
 from pg_platform.results.tables import Comparison, chance, compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
 
@@ -43,42 +44,51 @@ class SweepReport:
         if time.monotonic() >= self._due:
             self.write()
 
-    def write(self) -> Comparison:
-        """Writes it now; returns the table."""
+    def write(self, *, whole: bool = False) -> Comparison | None:
+        """Writes it now, the `whole` of it with page and figures or what changes with each trial.
+
+        Gives the table, None where there is no point yet or the file wants no report.
+        """
+        if not self.trials or self.sweep.file.report == "off":
+            return None
         started = time.monotonic()
-        comparison = write_report(self.store, self.run_id, self.sweep, self.trials)
+        whole = whole and self.sweep.file.report == "full"
+        comparison = write_report(self.store, self.run_id, self.sweep, self.trials, whole=whole)
         ended = time.monotonic()
         self._due = ended + (ended - started) / _SHARE_OF_TIME
         return comparison
 
 
 def write_report(
-    store: Store, sweep_run_id: str, sweep: Sweep, trials: Sequence[Trial]
+    store: Store, sweep_run_id: str, sweep: Sweep, trials: Sequence[Trial], *, whole: bool = True
 ) -> Comparison:
     """Puts the report on the sweep's run, replacing the one before, from the store alone.
 
     Leaves tables/comparison (json, csv, md, tex), report/accuracy_by_images (png, svg) and, on the
-    run and on its experiment, a description that opens with the answer. Returns the comparison.
+    run and on its experiment, a description that opens with the answer; the `whole` of it has
+    report/page.html and report/figures as well. Returns the comparison.
     """
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
     store.put_table(sweep_run_id, TABLE, comparison.table())
-    for suffix, content in drawn(_figure(store, comparison)).items():
+    curves, run = _figure(store, comparison), store.look(sweep_run_id)
+    for suffix, content in drawn(curves).items():
         store.put_bytes(sweep_run_id, f"{FIGURE}.{suffix}", content)
-    run = store.look(sweep_run_id)
-    text = description(comparison, run)
+    story = Story(store, run, sweep, trials)
+    verdicts = story.write(comparison, curves) if whole else story.verdicts()
+    text = description(comparison, run, [each.reason for each in verdicts])
     store.note(run.run_id, text)
     store.note_experiment(run.experiment_id, text)
     return comparison
 
 
-def description(comparison: Comparison, run: StoredRun) -> str:
+def description(comparison: Comparison, run: StoredRun, verdicts: Sequence[str] = ()) -> str:
     """The front page of a sweep's run, in Markdown that MLflow keeps whole."""
     figure = f"get-artifact?path={quote(FIGURE, safe='')}.png&run_uuid={run.run_id}"
     views = " | ".join(
         f"[{name}]({view_link('', run.experiment_id, key)})" for key, name in VIEWS.items()
     )
-    above = f"{answer(comparison)}\n\n"
+    above = "\n\n".join([answer(comparison), *verdicts, ""])
     below = (
         f"\n\n{_LEGEND}\n\n![{base(comparison.metric.name)} by images seen]({figure})\n\n{views}\n"
     )

@@ -60,6 +60,15 @@ class TrialRuns:
         )
 
     @classmethod
+    def found(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
+        """The runs of a sweep that was driven before, left as they are; ValueError for none."""
+        experiment_id = store.find_experiment(f"patchgame/{sweep.name}")
+        kept = [] if experiment_id is None else store.runs(experiment_id, {"pg.kind": "sweep"})
+        if experiment_id is None or not kept:
+            raise ValueError(f"{store.uri} holds no run of the sweep {sweep.name}; pg-sweep first")
+        return cls(store, experiment_id, sweep.name, sweep.metric, kept[0].run_id, folder)
+
+    @classmethod
     def of_single(
         cls, store: Store, name: str, metric: Metric, folder: Callable[[Trial], Path]
     ) -> Self:

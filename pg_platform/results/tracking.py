@@ -111,6 +111,11 @@ class Store:
             )
         return str(found.experiment_id)
 
+    def find_experiment(self, name: str) -> str | None:
+        """The id of the experiment called `name`; None where there is none."""
+        found = _ask(self._client.get_experiment_by_name, name)
+        return None if found is None else str(found.experiment_id)
+
     def run(  # noqa: PLR0913 - three of them by keyword
         self,
         experiment_id: str,
@@ -271,6 +276,12 @@ class Store:
         """Reads a text file of a run."""
         with tempfile.TemporaryDirectory() as temporary:
             return Path(_ask(self._client.download_artifacts, run_id, path, temporary)).read_text()
+
+    def find_text(self, run_id: str, path: str) -> str | None:
+        """Reads a text file of a run; None where it has none."""
+        folder = path.rpartition("/")[0]
+        there = _ask(self._client.list_artifacts, run_id, folder or None)
+        return self.text(run_id, path) if path in {file.path for file in there} else None
 
     def put_table(self, run_id: str, path: str, table: Table) -> None:
         """Writes `path`.json for MLflow's table view, and as .csv, .md and .tex, replacing them."""

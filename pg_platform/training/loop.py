@@ -20,7 +20,7 @@ STOP_POLL_STEPS = 10
 looks at every step."""
 
 
-def train(
+def train(  # noqa: PLR0913 - most of them by keyword
     experiment: Experiment,
     folder: Path,
     *,

@@ -1,0 +1,156 @@
+"""The page of a sweep: its question, answer, claims, figures and caveats, from the store alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep import Sweep
+from pg_platform.results.answer import answer
+from pg_platform.results.bars import importance_bars
+from pg_platform.results.caveats import caveats
+from pg_platform.results.claims import Verdict, verdict
+from pg_platform.results.figures import drawn
+from pg_platform.results.importance import importances, unknown_because
+from pg_platform.results.measure import measure
+from pg_platform.results.page import Drawing, Foreseen, PageContent, page
+from pg_platform.results.parameter_figures import (
+    final_by_parameter,
+    heat_map,
+    parallel_coordinates,
+)
+from pg_platform.results.stored_run import StoredRun
+from pg_platform.results.tables import Comparison
+from pg_platform.results.tracking import Store
+
+PAGE = "report/page.html"
+FORECAST = "report/forecast.json"
+_FIGURES = "report/figures"
+_MOST_HEAT_MAPS = 3
+
+
+class Story:
+    """All that a sweep's page tells, as the store has it now."""
+
+    def __init__(self, store: Store, run: StoredRun, sweep: Sweep, trials: Sequence[Trial]) -> None:
+        self.store, self.run, self.sweep, self.trials = store, run, sweep, trials
+        self.runs = {found.tags["pg.trial_id"]: found for found in store.trials(run.run_id)}
+
+    def verdicts(self) -> list[Verdict]:
+        """What the sweep says to each claim of the paper, in the order of the file."""
+        paper = self.sweep.file.paper
+        if paper is None:
+            return []
+        own = self.sweep.metric.name
+        return [verdict(c, list(self._results(c.metric or own))) for c in paper.claims]
+
+    def write(self, comparison: Comparison, curves: Figure) -> list[Verdict]:
+        """Puts the page and each figure on the sweep's run, replacing those before."""
+        verdicts, shares = self.verdicts(), importances(comparison)
+        drawings = [self._drawing("curves", "Learning curves", curves)]
+        for name, title, figure in self._figures(comparison, shares):
+            drawings.append(self._drawing(name, title, figure))
+        content = PageContent(
+            title=self.sweep.name,
+            question=self.sweep.file.question,
+            answer=answer(comparison),
+            comparison=comparison,
+            paper=self.sweep.file.paper,
+            verdicts=verdicts,
+            drawings=drawings,
+            notes=[why] if (why := unknown_because(comparison)) else [],
+            failures=list(self._failures()),
+            forecasts=self._forecasts(),
+            how_run=self._how_run(),
+            caveats=caveats(comparison, data=self._data(), device=self._told("pg.device")),
+        )
+        self.store.put_text(self.run.run_id, PAGE, page(content))
+        return verdicts
+
+    def _drawing(self, name: str, title: str, figure: Figure) -> Drawing:
+        files = drawn(figure)
+        for suffix, content in files.items():
+            self.store.put_bytes(self.run.run_id, f"{_FIGURES}/{name}.{suffix}", content)
+        return Drawing(title, files["svg"].decode(), "")
+
+    def _figures(
+        self, comparison: Comparison, shares: Mapping[str, float]
+    ) -> Iterator[tuple[str, str, Figure]]:
+        """(file name, title, figure) of all that the points allow."""
+        if not comparison.ranked():
+            return
+        keys = [key for key in comparison.parameters if self._values(comparison, key) > 1]
+        for key in keys:
+            figure = final_by_parameter(comparison, key)
+            yield f"by_{key}", f"{comparison.metric.name} against {key}", figure
+        for one, other in list(combinations(keys, 2))[:_MOST_HEAT_MAPS]:
+            yield f"{one}_and_{other}", f"{one} and {other}", heat_map(comparison, one, other)
+        if len(keys) > 1:
+            yield "parallel", "All points", parallel_coordinates(comparison)
+        if shares:
+            yield "importance", "What matters (fANOVA)", importance_bars(shares)
+
+    @staticmethod
+    def _values(comparison: Comparison, key: str) -> int:
+        with_result = [p for p in comparison.points if p.summary.n and key in p.values]
+        return len({json.dumps(p.values[key], default=str) for p in with_result})
+
+    def _results(self, name: str) -> Iterator[tuple[Mapping[str, Any], int, float]]:
+        """(point, seed, value) of the finished trials that have the metric."""
+        for trial in self.trials:
+            run = self.runs.get(trial.id)
+            if run is None or run.status != "FINISHED":
+                continue
+            base = name.partition(":")[0]
+            value = measure(self.store.history(run.run_id, base), name)
+            if math.isfinite(value):
+                yield trial.point, trial.seed, value
+
+    def _failures(self) -> Iterator[tuple[str, str]]:
+        for trial in self.trials:
+            run = self.runs.get(trial.id)
+            if run is not None and run.status == "FAILED":
+                yield trial.name, self.store.text(run.run_id, "error.txt")
+
+    def _forecasts(self) -> list[Foreseen]:
+        """What was foreseen when the sweep began, against what its trials took since."""
+        text = self.store.find_text(self.run.run_id, FORECAST)
+        if text is None:
+            return []
+        told = json.loads(text)
+        took = [self.runs[i].tags.get("pg.seconds") for i in told["trials"] if i in self.runs]
+        done = all(took) and len(took) == len(told["trials"])
+        actual = sum(float(each) for each in took if each) / 3600 if done else None
+        return [Foreseen("trials, one after the other", "hours", told["hours"], actual)]
+
+    def _how_run(self) -> dict[str, str]:
+        tags = self.run.tags
+        told = {
+            "recipe": str(self.sweep.file.recipe),
+            "method": self.sweep.file.method,
+            "seeds": ", ".join(map(str, self.sweep.seeds)),
+            "data": self._data(),
+            "device": self._told("pg.device"),
+            "precision": self._told("pg.precision"),
+            "commit": tags.get("mlflow.source.git.commit", "not known"),
+            "command": tags.get("mlflow.source.name", "not known"),
+            "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        }
+        return {name: text for name, text in told.items() if text}
+
+    def _data(self) -> str:
+        data = self.sweep.experiment.data
+        said = data.model_dump()
+        where = f", {said['path']}" if "path" in said else ""
+        return f"{data.kind}{where}, {data.image_size} px"
+
+    def _told(self, tag: str) -> str:
+        """What the trials say of where they ran, each thing once."""
+        return ", ".join(dict.fromkeys(r.tags[tag] for r in self.runs.values() if tag in r.tags))

@@ -1,0 +1,130 @@
+"""What the command pg-sweep does beside running: dry runs, and talk with a driver that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pg_platform.cluster.control import Control, Request
+from pg_platform.cluster.standing import Retry
+from pg_platform.config.plan import Trial, plan
+from pg_platform.config.sweep import Sweep
+from pg_platform.data.identity import identity
+from pg_platform.data.sizes import check_sizes, split_sizes
+from pg_platform.results.calibrations import calibrations, keep_calibration
+from pg_platform.results.dry_run import DryRun
+from pg_platform.results.forecast import Forecast, shape, slots_on
+from pg_platform.results.stored_run import StoredRun
+from pg_platform.results.tracking import Store
+
+CALIBRATION_STEPS = 6
+
+
+def dry_run(
+    sweep: Sweep, root: Path, retry: Retry, *, slots: int | None, calibrated: bool
+) -> DryRun:
+    """What the sweep would do now, and what that would cost; starts nothing.
+
+    `calibrated` times a few steps of each shape that no finished run tells of.
+    """
+    trials = plan(sweep, identity)
+    check_sizes(sweep.experiments)
+    with closing(Store.open(root)) as store:
+        look = _Look(sweep, root, retry, store, trials)
+    dry = look.dry_run(slots)
+    if calibrated:
+        _calibrate(dry, root)
+        dry = look.dry_run(slots)
+    return dry
+
+
+def status_lines(root: Path, sweep: str) -> Iterator[str]:
+    """How a sweep that runs stands, a line a trial."""
+    status = read_status(root, sweep)
+    yield f"{sweep}: {'running' if status['running'] else 'not running'}"
+    for trial in status["trials"]:
+        told = (trial[part] for part in ("name", "state", "epoch", "value"))
+        yield "  ".join(filter(None, told))
+
+
+def read_status(root: Path, sweep: str) -> dict[str, Any]:
+    """What the driver of a sweep said last; ValueError where there never was one."""
+    status = Control(root, sweep).status()
+    if status is None:
+        raise ValueError(f"no driver has run the sweep {sweep} on this store yet")
+    return status
+
+
+def ask(root: Path, sweep: str, request: Request) -> None:
+    """Ask something of the driver; ValueError where none runs, or it has no such trial."""
+    trials = {trial["name"] for trial in read_status(root, sweep)["trials"]}
+    if request.trial is not None and request.trial not in trials:
+        known = ", ".join(sorted(trials))
+        raise ValueError(f"{sweep} has no trial {request.trial!r}; it has {known}")
+    Control(root, sweep).ask(request)
+
+
+class _Look:
+    """What the store says of the trials of a sweep, read once."""
+
+    def __init__(
+        self, sweep: Sweep, root: Path, retry: Retry, store: Store, trials: tuple[Trial, ...]
+    ) -> None:
+        self.sweep, self.root, self.retry, self.trials = sweep, root, retry, trials
+        found = store.find_experiment(f"patchgame/{sweep.name}")
+        runs = [] if found is None else store.runs(found, {"pg.kind": "trial"})
+        self.before = {run.tags["pg.trial_id"]: run for run in runs}
+        ids = {trial.id for trial in trials}
+        self.elsewhere = {} if retry.fresh else store.finished_elsewhere(ids)
+        shapes = dict.fromkeys(shape(trial.experiment) for trial in trials)
+        self.like = [run for each in shapes for run in store.finished_of_shape(each)]
+
+    def dry_run(self, slots: int | None) -> DryRun:
+        resources = self.sweep.experiment.resources
+        finished = set() if self.retry.fresh else self._with("FINISHED")
+        return DryRun(
+            self.trials,
+            reused=finished,
+            shared={
+                trial_id: run.tags["pg.sweep"]
+                for trial_id, run in self.elsewhere.items()
+                if trial_id not in finished and run.tags["pg.sweep"] != self.sweep.name
+            },
+            infeasible={} if self.retry.infeasible else self._infeasible(),
+            failed=set() if self.retry.failed else self._with("FAILED"),
+            forecast=Forecast.of(
+                self.like, calibrations(self.root), lambda data: split_sizes(data)["train"]
+            ),
+            slots=slots or slots_on(resources, os.cpu_count() or 1),
+            usd_per_gpu_hour=self.sweep.file.budget.usd_per_gpu_hour,
+        )
+
+    def _with(self, status: str) -> set[str]:
+        return {i for i, run in self.before.items() if run.status == status} - (
+            set() if status == "FINISHED" else self._infeasible().keys()
+        )
+
+    def _infeasible(self) -> dict[str, str]:
+        return {i: "out of memory" for i, run in self.before.items() if _is_infeasible(run)}
+
+
+def _is_infeasible(run: StoredRun) -> bool:
+    return run.tags.get("pg.stop_reason") == "infeasible"
+
+
+def _calibrate(dry: DryRun, root: Path) -> None:
+    from pg_platform.training.calibrate import calibrate
+
+    for experiment in dry.unknown_shapes():
+        if experiment.resources.workers == 1:
+            found = calibrate(experiment, steps=CALIBRATION_STEPS)
+            keep_calibration(root, shape(experiment), found.device, found.images_per_s)
+
+
+def as_json(dry: DryRun) -> str:
+    """The dry run for programs."""
+    return json.dumps(dry.as_dict())
