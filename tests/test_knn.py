@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightly.utils.benchmarking import knn_predict
+from lightly.utils.benchmarking import knn_predict  # type: ignore[import-untyped]
 from torch import Tensor
 
 from evals.knn import Options, knn_votes, nearest

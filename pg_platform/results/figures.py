@@ -1,11 +1,12 @@
-"""Figures of a sweep: one style, drawn without pyplot's global state."""
+"""Figures in one style, drawn without pyplot's global state."""
 
 from __future__ import annotations
 
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -37,6 +38,19 @@ _STYLE: Any = {
     "svg.hashsalt": "pg_platform",
     "svg.fonttype": "none",
 }
+
+
+@contextmanager
+def figure(size: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure of `size` (width, height in inches), to be drawn on in the one style."""
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=size, dpi=110, layout="constrained")
+
+
+def looks() -> Iterator[dict[str, Any]]:
+    """Colour, dashes and mark of one line after another, told apart in grey too."""
+    for look in zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKS), strict=False):
+        yield dict(zip(("color", "linestyle", "marker"), look, strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,12 +90,10 @@ def learning_curves(
     More than MOST_CURVES lines cannot be told apart: the caption tells how many are left out.
     """
     assert len(curves) <= MOST_CURVES, f"{len(curves)} curves in one figure"
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.5, 4.2), dpi=110, layout="constrained")
-        axes = figure.add_subplot()
-        looks = zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKS), strict=False)
-        for curve, look in zip(curves, looks, strict=False):
-            _draw(axes, curve, dict(zip(("color", "linestyle", "marker"), look, strict=True)))
+    with figure((7.5, 4.2)) as drawing:
+        axes = drawing.add_subplot()
+        for curve, look in zip(curves, looks(), strict=False):
+            _draw(axes, curve, look)
         if chance is not None:
             axes.axhline(chance, color="0.4", linewidth=1, linestyle=":", label="chance")
             low, high = axes.get_ylim()
@@ -93,7 +105,7 @@ def learning_curves(
         axes.set_title(caption(curves, left_out), fontsize=10, loc="left", color="0.3")
         if curves:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    return drawing
 
 
 def caption(curves: Sequence[Curve], left_out: int) -> str:
