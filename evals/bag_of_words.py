@@ -25,7 +25,7 @@ from torch import Tensor
 from pg_platform.config.document import Section
 from pg_platform.config.seeds import stream
 from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import PlayedSplit, play_split
+from pg_platform.results.played_split import PlayedSplit, labelled, play_split
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -43,7 +43,10 @@ class Options(Section):
 def evaluate(trained: Trained, options: Options) -> Measured:
     """Accuracies of each row of the table. Raises ValueError where a split has no label."""
     train, val = play_split(trained, "train"), play_split(trained, "val")
-    rows_of = {"train": train.labelled("bag_of_words"), "val": val.labelled("bag_of_words")}
+    rows_of = {
+        split: labelled(played.images, "bag_of_words")
+        for split, played in (("train", train), ("val", val))
+    }
     vocabulary, labels = trained.experiment.speaker.vocab_size, train.labels[rows_of["train"]]
     if len(labels.unique()) < 2:
         raise ValueError("data: bag_of_words needs two classes with labels in the train split")

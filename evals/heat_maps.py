@@ -16,6 +16,7 @@ from pg_platform.config.document import Section
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.results.measured import Measured
+from pg_platform.results.patch_grid import from_middle
 from pg_platform.results.pictures import maps_beside
 from pg_platform.results.played_split import play_images, some, subset
 from pg_platform.results.trained import Trained
@@ -59,7 +60,6 @@ def explained_by_place(ranks: Tensor) -> float:
 def distance_from_middle(ranks: Tensor) -> float:
     """Mean distance from the grid's middle of the upper half of patches, over that of all."""
     side = round(ranks.shape[1] ** 0.5)
-    at = torch.arange(side) - (side - 1) / 2
-    distance = (at[:, None] ** 2 + at**2).sqrt().flatten()
+    distance = -from_middle(side)
     upper = ranks > 0.5
     return float((upper * distance).sum() / upper.sum() / distance.mean())

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
+from torch.nn import functional
 
 from pg_platform.data.views import MEAN, STD
 from pg_platform.results.figures import figure
@@ -45,7 +46,7 @@ def maps_beside(
                 drawn = _overlay(axes, image, values[i])
                 axes.set_title(name if i < columns else "", fontsize=9)
         bar = drawing.colorbar(drawn, ax=grid, fraction=0.02, pad=0.01)
-        bar.set_label("least to most important")
+        bar.set_label("least to most important; the line is at 0.5")
     return drawing
 
 
@@ -53,4 +54,7 @@ def _overlay(axes: Axes, image: Tensor, values: Tensor) -> AxesImage:
     height, width, _ = image.shape
     box = (-0.5, width - 0.5, height - 0.5, -0.5)
     axes.imshow(image.mean(dim=2).numpy(), cmap="gray", vmin=0, vmax=1)
+    fine = functional.interpolate(values[None, None].float(), size=(height, width))[0, 0]
+    if fine.min() < 0.5 < fine.max():  # in grey, red and blue are alike
+        axes.contour(fine.numpy(), levels=[0.5], colors="black", linewidths=1)
     return axes.imshow(values.numpy(), cmap=MAP, alpha=0.6, extent=box, vmin=0, vmax=1)

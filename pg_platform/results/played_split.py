@@ -29,13 +29,6 @@ class PlayedSplit:
     importance: Tensor
     labels: Tensor
 
-    def labelled(self, what: str) -> Tensor:
-        """Positions (m,) of the images that have labels; ValueError where none has."""
-        found = (self.labels >= 0).nonzero()[:, 0]
-        if not len(found):
-            raise ValueError(f"data: no image of the split has a label, and {what} needs them")
-        return found
-
     def ranks(self) -> Tensor:
         """Places of the patches of an image, (n, patches) from 0 to 1 for the most important.
 
@@ -71,6 +64,14 @@ def play_images(trained: Trained, images: Images) -> PlayedSplit:
         shown.append(positions)
     ids, gate, importance = (torch.cat(parts) for parts in zip(*rounds, strict=True))
     return PlayedSplit(images, ids, gate, importance, images.labels[torch.cat(shown)].cpu())
+
+
+def labelled(images: Images, what: str) -> Tensor:
+    """Positions (m,) of the images that have labels; ValueError where none has."""
+    found = (images.labels >= 0).nonzero()[:, 0]
+    if not len(found):
+        raise ValueError(f"data: no image of the split has a label, and {what} needs them")
+    return found
 
 
 def subset(images: Images, positions: Tensor) -> Images:
