@@ -3,8 +3,8 @@
 Of each class `per_class` images of the validation split are drawn (10: 45 pairs). The Jaccard
 similarity of the sets of symbols sent about two images is compared with a distance of the images,
 whose sign is flipped, so that more is more alike on both sides: Pearson's and Spearman's
-correlation per class, mean and median over classes. The null permutes the messages among the images of each
-class; p is the share of permutations (the data among them) whose mean Pearson is as high.
+correlation per class, mean and median over classes. The null permutes the messages among the images
+of each class; p is the share of permutations (the data among them) whose mean Pearson is as high.
 
 The distance is named in every metric: `lpips_vgg` (Zhang et al. 2018; the linear layers come with
 the package lpips, the VGG-16 trunk is torchvision's `weights`), `squeeze_uncalibrated` (the same
@@ -44,6 +44,10 @@ from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
 Distance = Literal["own_features", "lpips_vgg", "squeeze_uncalibrated"]
+
+
+_LEAST_SIDE = 64
+"""In pixels: the trunks halve an image four times and more."""
 
 
 class Options(Section):
@@ -194,9 +198,12 @@ def _own(trained: Trained, images: Images) -> Tensor:
 
 @torch.no_grad()
 def _perceptual(net: lpips.LPIPS, trained: Trained, images: Images) -> Tensor:
-    """At the experiment's own size; lpips takes pixels in [-1, 1]."""
+    """At the experiment's own size, or 64 where that is less; lpips takes pixels in [-1, 1]."""
+    size = max(_LEAST_SIDE, trained.experiment.data.image_size)
+    data = trained.experiment.data.model_copy(update={"image_size": size})
+    experiment = trained.experiment.model_copy(update={"data": data})
     mean, std = (torch.tensor(v, device=trained.device).view(3, 1, 1) for v in (MEAN, STD))
-    batches = plain_batches(images, trained.experiment, trained.device)
+    batches = plain_batches(images, experiment, trained.device)
     pixels = torch.cat([(x * std + mean) * 2 - 1 for x, _ in batches])
     distance = torch.zeros(len(pixels), len(pixels), dtype=torch.float64)
     for a, b in combinations(range(len(pixels)), 2):
