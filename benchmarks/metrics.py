@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from emlangkit.metrics.bosdis import compute_bosdis
-from emlangkit.metrics.posdis import compute_posdis
-from emlangkit.metrics.topsim import compute_topographic_similarity
+from emlangkit.metrics.bosdis import compute_bosdis  # type: ignore[import-untyped]
+from emlangkit.metrics.posdis import compute_posdis  # type: ignore[import-untyped]
+from emlangkit.metrics.topsim import compute_topographic_similarity  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.interleaved import medians, verdict
 from evals.language.disentanglement import bag_disentanglement, positional_disentanglement

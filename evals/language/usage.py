@@ -18,7 +18,7 @@ def symbol_counts(messages: Integers, vocabulary: int) -> NDArray[np.int64]:
 
 def lengths(messages: Integers) -> NDArray[np.int64]:
     """Symbols in each message, (n,)."""
-    return (messages != UNSENT).sum(axis=1)
+    return np.asarray((messages != UNSENT).sum(axis=1))
 
 
 def distinct_symbols(messages: Integers) -> NDArray[np.int64]:
