@@ -122,7 +122,8 @@ def _sets(codes: Integers, many: int, skipped: int) -> NDArray[np.uint8]:
     """The distinct codes of each row as bits, without the lowest `skipped` codes."""
     said = np.zeros((len(codes), many), dtype=bool)
     np.put_along_axis(said, codes, np.True_, axis=1)
-    return np.packbits(said[:, skipped:], axis=1)
+    said[:, :skipped] = False
+    return np.packbits(said, axis=1)
 
 
 def _compared(
