@@ -25,7 +25,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 MOST_CURVES = 12
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -76,7 +76,7 @@ def learning_curves(
     More than MOST_CURVES lines cannot be told apart: the caption tells how many are left out.
     """
     assert len(curves) <= MOST_CURVES, f"{len(curves)} curves in one figure"
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 4.2), dpi=110, layout="constrained")
         axes = figure.add_subplot()
         looks = zip(cycle(_COLOURS), cycle(_DASHES), cycle(_MARKS), strict=False)
@@ -121,7 +121,7 @@ def _bands(curves: Sequence[Curve]) -> str:
 def drawn(figure: Figure) -> dict[str, bytes]:
     """The figure as files, by suffix: png and svg."""
     files = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             file = io.BytesIO()
             figure.savefig(file, format=suffix, metadata=metadata)
