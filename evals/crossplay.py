@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, permutations
+from itertools import permutations
 from statistics import fmean
 from typing import Any
 
@@ -27,11 +27,9 @@ from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
 from pg_platform.config.document import Section
-from pg_platform.data.images import open_images
-from pg_platform.data.loaders import EVALUATION_BATCH, validation_batches
 from pg_platform.results.charts import heat_map
 from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import Spoken, credits, say, understood
+from pg_platform.results.rounds import Spoken, credits, pooled_batches, say, understood
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -139,24 +137,17 @@ def _play(
 ) -> tuple[dict[str, Spoken], dict[str, Tensor]]:
     """What each run says about the first one's validation views, and makes of the images."""
     first = next(iter(runs.values()))
-    pool = first.experiment.validation.pool_size
-    images = open_images(first.experiment.data, "val")
     ids: dict[str, list[Tensor]] = {name: [] for name in runs}
     gates: dict[str, list[Tensor]] = {name: [] for name in runs}
     seen: dict[str, list[Tensor]] = {name: [] for name in runs}
-    batches = validation_batches(images, first.experiment, first.device)
-    for batch in islice(batches, -(-options.pools * pool // EVALUATION_BATCH)):
+    for batch in pooled_batches(first, options.pools):
         for name, run in runs.items():
             message = say(run.game, batch.speaker, None)
             ids[name].append(message.ids())
             gates[name].append(message.gate)
             seen[name].append(run.game.seen(batch.listener))
-    played = min(sum(map(len, next(iter(seen.values())))) // pool, options.pools) * pool
-    spoken = {
-        name: Spoken(torch.cat(ids[name])[:played], torch.cat(gates[name])[:played])
-        for name in runs
-    }
-    return spoken, {name: torch.cat(parts)[:played] for name, parts in seen.items()}
+    spoken = {name: Spoken(torch.cat(ids[name]), torch.cat(gates[name])) for name in runs}
+    return spoken, {name: torch.cat(parts) for name, parts in seen.items()}
 
 
 def _pair(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pg_platform.data.images import Images, open_images
-from pg_platform.data.loaders import EVALUATION_BATCH, validation_batches
+from pg_platform.data.loaders import EVALUATION_BATCH, Batch, validation_batches
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
@@ -75,6 +75,18 @@ def play_validation(trained: Trained) -> Round:
         index.append(batch.index)
     labels = images.labels[torch.cat(index)].to(trained.device)
     return Round(_joined(decided), _joined(sampled), torch.cat(seen), labels, one_hot)
+
+
+def pooled_batches(trained: Trained, pools: int) -> Iterator[Batch]:
+    """The first `pools` whole pools of training's validation, or all where there are fewer."""
+    experiment = trained.experiment
+    images = open_images(experiment.data, "val")
+    left = pools * experiment.validation.pool_size
+    for batch in validation_batches(images, experiment, trained.device):
+        yield Batch(batch.speaker[:left], batch.listener[:left], batch.index[:left])
+        left -= len(batch.index)
+        if left <= 0:
+            return
 
 
 @torch.no_grad()
