@@ -63,8 +63,9 @@ def renumbered(original: Trained) -> Trained:
     """The same agents with the other numbers for the same symbols."""
     twin = agents({"speaker": {"patch_size": 4}})
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
-    twin.method.load_state_dict(original.method.state_dict())
-    last = twin.game.speaker.symbol.namer[2]
+    twin.game.load_state_dict(original.game.state_dict())
+    *_, last = twin.game.speaker.symbol.namer.children()
+    assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         for tensor in (last.weight, last.bias, twin.game.listener.text.symbol_embedding):
             tensor.copy_(tensor[order])

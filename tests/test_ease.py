@@ -30,13 +30,13 @@ def test_steps_are_counted_to_the_first_test_that_succeeds(
 
 def test_a_new_listener_learns_from_a_speaker_that_stays() -> None:
     run = agents({**TALKATIVE, "optimizer": {"lr": 0.01}, "validation": {"pool_size": 16}})
-    before = {name: tensor.clone() for name, tensor in run.method.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in run.game.state_dict().items()}
     found = evaluate(run, Options(steps=150, every=50, threshold=0.15, pools=8))
     rows = found.tables["curve"].rows
     assert [steps for steps, _ in rows] == [0, 50, 100, 150]
     assert rows[-1][1] > 2 / 16 > rows[0][1]
     assert 0 < found.metrics["ease/steps_to_0.15_pool16_steps150"] <= 150
-    for name, tensor in run.method.state_dict().items():
+    for name, tensor in run.game.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
 
