@@ -98,7 +98,7 @@ def run_sweep(
         standing = look_up(runs, planned.trials, sweep, retry or Retry())
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
-        foresee(runs, standing)
+        foresee(runs, standing, root)
         with Screen(planned.trials, sweep.metric.name) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:

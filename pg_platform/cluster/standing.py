@@ -7,12 +7,14 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pg_platform.config.plan import Trial, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
+from pg_platform.results.calibrations import calibrations
 from pg_platform.results.forecast import Forecast, shape
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.stored_run import StoredRun
@@ -80,12 +82,12 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     return standing
 
 
-def foresee(runs: TrialRuns, standing: Standing) -> None:
+def foresee(runs: TrialRuns, standing: Standing, root: Path) -> None:
     """Keep with the sweep what its trials are expected to take, to be compared at the end."""
     left = [t for t in standing.trials if t.id not in standing.told]
     shapes = dict.fromkeys(shape(trial.experiment) for trial in left)
     like = [run for each in shapes for run in runs.store.finished_of_shape(each)]
-    forecast = Forecast.of(like, {}, lambda data: split_sizes(data)["train"])
+    forecast = Forecast.of(like, calibrations(root), lambda data: split_sizes(data)["train"])
     seconds = [forecast.seconds(trial.experiment) for trial in left]
     known = [each.expected for each in seconds if each is not None]
     if left and len(known) == len(left):
