@@ -125,11 +125,10 @@ class Varied(Section):
 class SweepResources(Resources):
     """Where trials live: `max_concurrent` of them at a time, or as many as there is room for.
 
-    `pack: auto` lets several trials share a GPU, as many as the memory of the first allows.
+    Several share a GPU where `gpus_per_worker` is a fraction.
     """
 
     max_concurrent: PositiveInt | None = None
-    pack: Literal["off", "auto"] = "off"
 
 
 class EarlyTerminate(Section):
