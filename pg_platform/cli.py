@@ -399,9 +399,7 @@ def _find_sweep(name: str) -> Path:
     return found
 
 
-def _load(
-    file: str, overrides: Sequence[str], scale: str | None
-) -> tuple[str | None, list[Sweep]]:
+def _load(file: str, overrides: Sequence[str], scale: str | None) -> tuple[str | None, list[Sweep]]:
     """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
     from pg_platform.config.collection import is_collection, load_collection
     from pg_platform.config.sweep import load_sweep

@@ -24,7 +24,6 @@ from pg_platform.training.journal import Journal
 from tests.commands import in_header, run, start
 from tests.small import write_experiment, write_sweep
 
-
 SHIPPED = sorted(file for file in sweeps().glob("*.yaml") if not is_collection(file))
 
 
