@@ -2,15 +2,14 @@
 
 The bank is the whole training split, the queries are the validation split, both in the plain
 view. Features are L2-normalised; each of the k nearest neighbours votes for its class with weight
-exp(similarity / temperature).
+exp(similarity / temperature). The search is exact: of equally near neighbours those that come first
+in the split are taken, of classes with equal votes the lower one is ranked first.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,11 +21,15 @@ from pg_platform.results.trained import Trained
 
 
 class Options(Section):
-    """The paper's protocol: k = 20, temperature 0.07."""
+    """The paper's protocol: k = 20, temperature 0.07.
+
+    `query_chunk` times `bank_chunk` similarities are held at once; neither changes the result.
+    """
 
     k: PositiveInt = 20
     temperature: PositiveFloat = 0.07
-    query_chunk: Annotated[int, Field(ge=1)] = 256
+    query_chunk: PositiveInt = 256
+    bank_chunk: PositiveInt = 16384
 
 
 def evaluate(trained: Trained, options: Options) -> Measured:
@@ -42,7 +45,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     top = min(5, classes)
     ranked = torch.cat(
         [
-            knn_votes(chunk, bank, bank_labels, classes=classes, options=options).topk(top).indices
+            _ranked(knn_votes(chunk, bank, bank_labels, classes=classes, options=options))[:, :top]
             for chunk in queries.split(options.query_chunk)
         ]
     )
@@ -59,11 +62,43 @@ def evaluate(trained: Trained, options: Options) -> Measured:
 def knn_votes(
     queries: Tensor, bank: Tensor, labels: Tensor, *, classes: int, options: Options
 ) -> Tensor:
-    """(queries, classes) sums of neighbour weights, from L2-normalised (n, width) features."""
-    similarity, neighbours = (queries @ bank.T).topk(options.k)  # (queries, k)
-    weights = (similarity / options.temperature).exp()
-    votes = queries.new_zeros(len(queries), classes)
+    """(queries, classes) float64 sums of neighbour weights, from L2-normalised (n, width)."""
+    similarity, neighbours = nearest(queries, bank, options)
+    weights = (similarity.double() / options.temperature).exp()
+    votes = weights.new_zeros(len(queries), classes)
     return votes.scatter_add_(1, labels[neighbours], weights)
+
+
+def nearest(queries: Tensor, bank: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """Similarities and bank positions (queries, k) of the k nearest, by ascending position."""
+    similarity = queries.new_empty(len(queries), 0)
+    position = torch.empty_like(similarity, dtype=torch.long)
+    for start in range(0, len(bank), options.bank_chunk):
+        found = queries @ bank[start : start + options.bank_chunk].T
+        columns = _highest(found, options.k)
+        similarity = torch.cat((similarity, found.gather(1, columns)), dim=1)
+        position = torch.cat((position, start + columns), dim=1)
+        best = _highest(similarity, options.k)
+        similarity, position = similarity.gather(1, best), position.gather(1, best)
+    return similarity, position
+
+
+def _highest(values: Tensor, k: int) -> Tensor:
+    """Columns (rows, k) of the k highest values of each row, ascending; of equals the first.
+
+    All columns where there are fewer. `topk` takes any of several equals, so it only gives the
+    least value that is high enough.
+    """
+    k = min(k, values.shape[1])
+    least = values.topk(k, dim=1).values[:, -1:]
+    above, equal = values > least, values == least
+    room = k - above.sum(dim=1, keepdim=True)
+    return (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(-1, k)
+
+
+def _ranked(votes: Tensor) -> Tensor:
+    """Classes by falling votes, (queries, classes)."""
+    return votes.argsort(dim=1, descending=True, stable=True)
 
 
 @torch.no_grad()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -19,45 +21,161 @@ from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 
+GROUPS = ("all", "paper")
+"""Names that stand for several evaluations."""
 
+
+@runtime_checkable
 class Evaluation(Protocol):
-    """What a file in evals/ has: its options, typed and strict, and a function."""
+    """What most files in evals/ have: their options, typed and strict, and a function of a run."""
 
     Options: type[Section]
 
     def evaluate(self, trained: Trained, options: Section) -> Measured: ...
 
 
-def load_evaluation(name: str) -> Evaluation:
+@runtime_checkable
+class JointEvaluation(Protocol):
+    """What a file in evals/ has that compares several runs, each with its label."""
+
+    Options: type[Section]
+
+    def evaluate_together(
+        self, several: Sequence[tuple[str, Trained]], options: Section
+    ) -> Measured: ...
+
+
+def find_evaluation(name: str) -> Evaluation | JointEvaluation:
     """The evaluation `name`; ValueError with the list where there is none."""
     names = evaluation_names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(f"no evaluation {name}; {hint}there are: {', '.join(names)}")
-    module: Evaluation = importlib.import_module(f"evals.{name}")
+    module: Evaluation | JointEvaluation = importlib.import_module(f"evals.{name}")
     return module
 
 
-def evaluate_target(
-    name: str, target: str, overrides: Sequence[str], root: Path, *, gpu: bool
+def load_evaluation(name: str) -> Evaluation:
+    """An evaluation of one run; ValueError where `name` is none or compares several."""
+    found = find_evaluation(name)
+    if isinstance(found, JointEvaluation):
+        raise ValueError(f"{name} compares several runs and cannot evaluate one")
+    return found
+
+
+def evaluate_target(  # noqa: PLR0913 - two of them by keyword
+    name: str, target: str, overrides: Sequence[str], root: Path, *, gpu: bool, fresh: bool = False
 ) -> Iterator[str]:
-    """Evaluate every run that `target` names; gives one line a run as soon as it is stored.
+    """Evaluate what `target` names; gives one line for each result as soon as it is stored.
 
     `target` is a run id, the folder of a checkpoint or of a trial, or the name of a sweep, which
-    stands for all its finished trials. Raises ValueError, CheckpointError or ConfigError.
+    stands for all its finished trials. An evaluation of several runs leaves its result on the
+    sweep's own run. What was computed before with equal options, from the same checkpoint, is
+    not computed again unless `fresh`. Raises ValueError, CheckpointError or ConfigError.
+
+    `name` may be `all`, or `paper` for those with a table or figure of the paper. Then one that
+    cannot be had for a run is told with the reason, and the others go on.
     """
-    evaluation = load_evaluation(name)
-    options = load_options(evaluation.Options, overrides)
     device = torch.device("cuda" if gpu else "cpu")
+    if name in GROUPS and overrides:
+        raise ValueError(f"{name} takes no --set: each evaluation has options of its own")
+    single = [] if name in GROUPS else [name]
+    options = {each: load_options(find_evaluation(each).Options, overrides) for each in single}
     with closing(Store.open(root)) as store:
-        for run_id, label, folder in _targets(store, target):
-            measured = evaluation.evaluate(load_trained(folder, device), options)
+        work = _Work(store, list(_targets(store, target)), target, device, fresh=fresh)
+        if name not in GROUPS:
+            yield from work.lines(name, options[name])
+            return
+        for each in _members(name):
+            if wanted := _required(find_evaluation(each).Options):
+                yield f"{each}: left out, it wants --set {wanted[0]}=..."
+                continue
+            try:
+                yield from work.lines(each, find_evaluation(each).Options())
+            except ValueError as error:
+                yield f"{each}: not done, {error}"
+
+
+class _Work:
+    """The runs that were named, and what an evaluation finds on them."""
+
+    def __init__(
+        self,
+        store: Store,
+        targets: list[tuple[str | None, str, Path]],
+        target: str,
+        device: torch.device,
+        *,
+        fresh: bool,
+    ) -> None:
+        self.store, self.targets, self.target = store, targets, target
+        self.device, self.fresh = device, fresh
+
+    def lines(self, name: str, options: Section) -> Iterator[str]:
+        """One line a result."""
+        evaluation = find_evaluation(name)
+        if isinstance(evaluation, JointEvaluation):
+            if len(self.targets) < 2:
+                yield f"{name}: left out, it compares runs and {self.target} is one"
+                return
+            several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
+            measured = evaluation.evaluate_together(several, options)
+            sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
+            yield _kept(self.store, sweep, name, self.target, measured)
+            return
+        for run_id, label, folder in self.targets:
+            trained = load_trained(folder, self.device)
+            key = _key(name, options, trained)
+            known = None if run_id is None or self.fresh else self.store.find_text(run_id, key)
+            if known is not None:
+                yield f"{label}  {_shown(json.loads(known))}  (computed before)"
+                continue
+            measured = evaluation.evaluate(trained, options)
+            yield _kept(self.store, run_id, name, label, measured)
             if run_id is not None:
-                _keep(store, run_id, name, measured)
-            shown = "  ".join(f"{key} {value:.4f}" for key, value in measured.metrics.items())
-            where = "" if run_id else "  (no run of this store has that folder: not stored)"
-            yield f"{label}  {shown}{where}"
+                self.store.put_text(run_id, key, json.dumps(dict(measured.metrics)))
+
+
+def _members(group: str) -> list[str]:
+    """The evaluations of a group: all, or those of the paper."""
+    names = evaluation_names()
+    if group == "all":
+        return names
+    opening = {n: (find_evaluation(n).__doc__ or "").partition("\n")[0] for n in names}
+    return [n for n in names if any(part in opening[n] for part in ("Table", "Fig"))]
+
+
+def _required(options: type[Section]) -> list[str]:
+    return [name for name, field in options.model_fields.items() if field.is_required()]
+
+
+def _key(name: str, options: Section, trained: Trained) -> str:
+    """Where a result stands that these options and this checkpoint gave."""
+    asked = json.dumps([options.model_dump(mode="json"), trained.path.name], sort_keys=True)
+    return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+def _sweep_of(store: Store, run_ids: Sequence[str | None]) -> str | None:
+    """The run of the sweep that all these trials belong to; None where there is no such one."""
+    members = set(run_ids)
+    for sweep in store.sweeps():
+        if members <= {trial.run_id for trial in store.trials(sweep.run_id)}:
+            return sweep.run_id
+    return None
+
+
+def _kept(store: Store, run_id: str | None, name: str, label: str, measured: Measured) -> str:
+    """The line that is shown of a result, once it is stored."""
+    if run_id is not None:
+        _keep(store, run_id, name, measured)
+    where = "" if run_id else "  (this store has no run for it: not stored)"
+    words = "".join(f"\n    {line}" for line in measured.words.splitlines())
+    return f"{label}  {_shown(measured.metrics)}{where}{words}"
+
+
+def _shown(metrics: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
 
 
 def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:

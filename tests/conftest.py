@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from pg_platform.config.experiment import Experiment
 from pg_platform.results.tracking import Store
+from pg_platform.results.trained import Trained, load_trained
+from pg_platform.training.loop import train
+from pg_platform.training.place import local_place
+from tests.small import SMALL
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +22,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         with Store.open(tmp_path_factory.mktemp("store")) as opened:
             yield opened
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small game that has learnt digits, for evaluations."""
+    digits = {"kind": "digits", "image_size": 16}
+    experiment = Experiment.model_validate({**SMALL, "data": digits})
+    folder = tmp_path_factory.mktemp("trained")
+    place = local_place(experiment.resources)
+    train(experiment, folder, place=place, report=lambda _: None, should_stop=lambda: False)
+    return load_trained(folder, torch.device("cpu"))

@@ -112,7 +112,7 @@ class AllGates(nn.Module):
 
     def forward(self, images: Tensor, noise: Noise | None) -> tuple[Tensor, Tensor]:
         del noise  # nothing is left to chance
-        gate = torch.ones(len(images), self.patches, device=images.device)
+        gate = torch.ones(images.shape[0], self.patches, device=images.device)
         return gate, torch.zeros_like(gate)
 
 
@@ -127,7 +127,7 @@ class RandomGates(nn.Module):
 
     def forward(self, images: Tensor, noise: Noise | None) -> tuple[Tensor, Tensor]:
         if noise is None:
-            draws = self.get_buffer("order").expand(len(images), -1)
+            draws = self.get_buffer("order").expand(images.shape[0], -1)
         else:
             draws = noise.uniform("gate", (self.patches,))
         gate = torch.zeros_like(draws).scatter_(1, draws.topk(self.sent, dim=1).indices, 1.0)

@@ -36,14 +36,15 @@ class ContrastiveLoss(nn.Module):
         """
         with torch.autocast(text.device.type, enabled=False):
             loss, to_images = symmetric_infonce(
-                text.float(), image.float(), self._scale(), self.settings.gather
+                text.float(), image.float(), self.scale(), self.settings.gather
             )
             if self.settings.reduction == "sum":
                 loss = loss * to_images.shape[1]
         own = rank() * len(text) + torch.arange(len(text), device=text.device)
         return loss, (to_images.detach().argmax(dim=1) == own).float().mean()
 
-    def _scale(self) -> Tensor:
+    def scale(self) -> Tensor:
+        """1/tau, ()."""
         # Held in place, as CLIP does: a clamp in the graph has no gradient beyond its bound,
         # and the scale could never come down again.
         if self.settings.min_temperature is not None:

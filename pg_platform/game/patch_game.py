@@ -12,6 +12,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.batch_norm import batch_norms
 from pg_platform.game.listener import PatchListener
 from pg_platform.game.loss import ContrastiveLoss
+from pg_platform.game.message import Message
 from pg_platform.game.sampling import Noise, symbol_temperature
 from pg_platform.game.speaker import PatchSpeaker
 
@@ -104,16 +105,28 @@ class PatchGame(nn.Module):
         message, importance = self.speaker(views[0], end, None)
         if self.experiment.discrete:
             message.assert_discrete()
-        text, image = self.listener.read(message), self.listener.look(views[1])
-        if (wide := self.listener.wide) is not None:
-            text, image = wide.narrow_factors(text, image)
         return Played(
-            text=text,
-            image=image,
+            text=self.heard(message),
+            image=self.seen(views[1]),
             ids=message.ids(),
             gate=message.gate >= 0.5,
             importance=importance,
         )
+
+    @torch.no_grad()
+    def heard(self, message: Message) -> Tensor:
+        """What the listener makes of messages, (batch, out): cosines are its products with `seen`.
+
+        A row depends on its own message only.
+        """
+        text, wide = self.listener.read(message), self.listener.wide
+        return text if wide is None else wide.narrow_text(text)
+
+    @torch.no_grad()
+    def seen(self, images: Tensor) -> Tensor:
+        """What the listener makes of images (batch, 3, side, side), likewise."""
+        image, wide = self.listener.look(images), self.listener.wide
+        return image if wide is None else wide.narrow_image(image)
 
     def features(self, images: Tensor) -> Tensor:
         """Vision features (batch, width) of images (batch, 3, side, side)."""

@@ -37,7 +37,10 @@ def soft_rank(scores: Tensor, strength: float, implementation: Implementation) -
     on the CPU; `auto` is minimax on a GPU, where the other would have to wait, else isotonic,
     which was 1.1 times (K = 16, batch 32) to 70 times (400, 512) as fast (benchmarks/soft_rank.py).
     `fast_soft_sort` is the package of the paper's authors, on the CPU; ValueError without it.
+    An exported program has the ranks of `minimax` whatever was asked for.
     """
+    if torch.compiler.is_exporting():  # a program holds torch's own operations only
+        implementation = "minimax"
     match implementation:
         case "auto":
             fit = _minimax_fit if scores.is_cuda else _isotonic_fit
@@ -127,6 +130,8 @@ def _joined_fit(y: Tensor) -> Tensor:
 
 def _minimax_fit(y: Tensor) -> Tensor:
     """The same fit on the device of y, some rows at a time to bound the memory of the tables."""
+    if torch.compiler.is_exporting():  # a program for any batch cannot count its parts
+        return _fit_by_table(y)
     rows = max(1, TABLE_BYTES // (y.element_size() * y.shape[1] ** 2))
     return torch.cat([_fit_by_table(part) for part in y.split(rows)])
 

@@ -75,11 +75,18 @@ class WidePair(nn.Module):
 
     def narrow_factors(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """The Gram form of `factors`, whatever the batch: (rows, bottleneck) each."""
+        return self.narrow_text(text), self.narrow_image(image)
+
+    def narrow_text(self, text: Tensor) -> Tensor:
+        """The texts' half of `narrow_factors`."""
         with torch.autocast(text.device.type, enabled=False):
             of_text, of_image = self.text.weight(), self.image.weight()
-            text = _scaled(_at_least_single(text), _gram(of_text))
-            image = _scaled(_at_least_single(image), _gram(of_image))
-            return text @ (of_text.T @ of_image), image
+            return _scaled(_at_least_single(text), _gram(of_text)) @ (of_text.T @ of_image)
+
+    def narrow_image(self, image: Tensor) -> Tensor:
+        """The images' half of `narrow_factors`."""
+        with torch.autocast(image.device.type, enabled=False):
+            return _scaled(_at_least_single(image), _gram(self.image.weight()))
 
     def _is_plain(self, batch: int) -> bool:
         match self.form:

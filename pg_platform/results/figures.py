@@ -1,4 +1,4 @@
-"""Figures of a sweep: one style, drawn without pyplot's global state."""
+"""Figures in one style, drawn without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -38,6 +39,13 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a value with two dollars in it is no formula
 }
+
+
+@contextmanager
+def figure(size: tuple[float, float]) -> Iterator[Figure]:
+    """An empty figure of `size` (width, height in inches), to be drawn on in the one style."""
+    with matplotlib.rc_context(STYLE):
+        yield Figure(figsize=size, dpi=110, layout="constrained")
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,8 @@ def learning_curves(
     More than MOST_CURVES lines cannot be told apart: the caption tells how many are left out.
     """
     assert len(curves) <= MOST_CURVES, f"{len(curves)} curves in one figure"
-    with matplotlib.rc_context(STYLE):
-        figure, axes = canvas()
+    with figure((7.5, 4.2)) as drawing:
+        axes = drawing.add_subplot()
         for curve, look in zip(curves, looks(), strict=False):
             _draw(axes, curve, look)
         if chance is not None:
@@ -92,7 +100,7 @@ def learning_curves(
         headline(axes, caption(curves, left_out))
         if curves:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    return drawing
 
 
 def canvas(width: float = 7.5, height: float = 4.2) -> tuple[Figure, Axes]:

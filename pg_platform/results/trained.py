@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import Method, build
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import CheckpointError
@@ -21,6 +22,16 @@ class Trained:
     experiment: Experiment
     method: Method
     device: torch.device
+
+    @property
+    def game(self) -> PatchGame:
+        """The method where it is the game; ValueError where it has no speaker and listener."""
+        if not isinstance(self.method, PatchGame):
+            raise ValueError(
+                f"{self.path}: a {type(self.method).__name__} sends no messages of its own; give "
+                "a run of the game"
+            )
+        return self.method
 
 
 def load_trained(path: Path, device: torch.device) -> Trained:

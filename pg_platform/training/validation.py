@@ -44,11 +44,11 @@ def pool_accuracy(text: Tensor, image: Tensor, pool_size: int) -> dict[str, floa
     for prefix, scores in (("", similarity), ("reverse_", similarity.transpose(1, 2))):
         for k in (1, 5):
             name = f"val/{prefix}top{k}_pool{pool_size}"
-            metrics[name] = _top_k_credit(scores, k).mean().item()
+            metrics[name] = top_k_credit(scores, k).mean().item()
     return metrics
 
 
-def _top_k_credit(scores: Tensor, k: int) -> Tensor:
+def top_k_credit(scores: Tensor, k: int) -> Tensor:
     """Chance that the diagonal of (pools, rows, candidates) is among the k best of its row."""
     own = scores.diagonal(dim1=1, dim2=2).unsqueeze(2)
     better = (scores > own).sum(dim=2)

@@ -1,0 +1,163 @@
+"""Fig. 9, 10, 12: how long messages are, how many symbols they use, how often each is sent.
+
+Messages are decided, in the plain view, of at most `images` images of the split. With them go
+what the form of a language is told by: entropy, Zipf's exponent, compressibility against shuffled
+symbols, and the share of images whose message another image has too. Gates that send rank r of K
+with probability r / K have (K + 1) / 2 patches on average, with a variance of the sum of p (1 - p),
+whatever the language is: `length_null_...` gives both, in symbols.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from evals.language.corpus import Floats, bags
+from evals.language.information import entropy_of
+from evals.language.resampling import COVERED, bootstrap_means, defined, with_interval
+from evals.language.sample import chosen_rows, messages_of
+from evals.language.usage import (
+    collisions,
+    compressibility,
+    distinct_symbols,
+    length_null,
+    lengths,
+    symbol_counts,
+    zipf_exponent,
+)
+from pg_platform.config.document import Section
+from pg_platform.data.images import Images, Split, open_images
+from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.measured import Measured
+from pg_platform.results.tables import Table
+from pg_platform.results.trained import Trained
+
+
+class Options(Section):
+    """`resamples` of the images give the intervals; `extremes` images are shown at either end."""
+
+    split: Split = "val"
+    images: PositiveInt = 50_000
+    resamples: PositiveInt = 200
+    extremes: PositiveInt = 6
+    seed: NonNegativeInt = 0
+
+
+def evaluate(trained: Trained, options: Options) -> Measured:
+    """Numbers with 95 % intervals over images, the three figures and the tables behind them."""
+    bank = open_bank(trained, options.split)
+    rows = chosen_rows(bank, options.images, options.seed, labelled=False)
+    messages = messages_of(bank, rows)
+    counts = symbol_counts(messages, bank.vocabulary)
+    size, different = lengths(messages), distinct_symbols(messages)
+    metrics, undefined = defined(_metrics(messages, counts, bank, options))
+    order = np.lexsort((different, size))
+    ends = np.concatenate((order[: options.extremes], order[-options.extremes :]))
+    images = open_images(trained.experiment.data, options.split)
+    return Measured(
+        metrics,
+        tables={
+            "symbols": Table(("symbol", "sent"), tuple(enumerate(counts.tolist()))),
+            "lengths": _histogram("symbols", size),
+            "distinct": _histogram("distinct symbols", different),
+            "extremes": Table(
+                ("image", "symbols", "distinct symbols"),
+                tuple((bank.ids[rows[i]].decode(), int(size[i]), int(different[i])) for i in ends),
+            ),
+        },
+        figures={
+            "fig9_lengths": _lengths(size, different),
+            "fig10_extremes": _extremes(images, bank.positions[rows[ends]], different[ends]),
+            "fig12_symbols": _frequencies(counts),
+        },
+        words="\n".join(undefined),
+    )
+
+
+def _metrics(
+    messages: NDArray[Any], counts: NDArray[Any], bank: Bank, options: Options
+) -> dict[str, float]:
+    patches, each = bank.symbols.shape[1:]
+    per_image = np.stack((lengths(messages), distinct_symbols(messages)), axis=1).astype(float)
+    means = per_image.mean(axis=0)
+    limits = bootstrap_means(per_image, options.resamples, options.seed)
+    null = length_null(patches)
+    return {
+        **with_interval(
+            "form/entropy_bits",
+            float(entropy_of(counts)),
+            _entropy_limits(messages, options),
+        ),
+        "form/active_symbols": float((counts > 0).sum()),
+        "form/zipf_exponent": zipf_exponent(counts),
+        "form/compressibility": compressibility(messages, options.seed),
+        "form/collisions": collisions(messages),
+        **with_interval("form/length", float(means[0]), limits[:, 0]),
+        "form/length_variance": float(per_image[:, 0].var()),
+        "form/length_null_mean": null.mean * each,
+        "form/length_null_variance": null.variance * each**2,
+        **with_interval("form/distinct_symbols", float(means[1]), limits[:, 1]),
+    }
+
+
+def _entropy_limits(messages: NDArray[Any], options: Options) -> Floats:
+    generator, n = np.random.default_rng(options.seed), len(messages)
+    said = bags(messages).T.tocsr()
+    drawn = [
+        float(entropy_of(said @ np.bincount(generator.integers(n, size=n), minlength=n)))
+        for _ in range(options.resamples)
+    ]
+    return np.asarray(np.percentile(drawn, COVERED))
+
+
+def _histogram(name: str, values: NDArray[Any]) -> Table:
+    found, images = np.unique(values, return_counts=True)
+    return Table((name, "images"), tuple(zip(found.tolist(), images.tolist(), strict=True)))
+
+
+def _lengths(size: NDArray[Any], different: NDArray[Any]) -> Figure:
+    figure = Figure(figsize=(7.5, 3), dpi=110, layout="constrained")
+    for axes, values, name in zip(
+        figure.subplots(1, 2),
+        (different, size),
+        ("distinct symbols in a message", "symbols in a message"),
+        strict=True,
+    ):
+        found, images = np.unique(values, return_counts=True)
+        axes.bar(found, images, width=0.9)
+        axes.set_xlabel(name)
+        axes.set_ylabel("images")
+    return figure
+
+
+def _frequencies(counts: NDArray[Any]) -> Figure:
+    figure = Figure(figsize=(7.5, 3), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(np.arange(len(counts)), counts, width=1)
+    axes.set_xlabel("symbol")
+    axes.set_ylabel("times sent")
+    return figure
+
+
+def _extremes(images: Images, positions: NDArray[Any], different: NDArray[Any]) -> Figure:
+    """Above the shortest messages, below the longest; of equal length those of fewest symbols."""
+    half = (len(positions) + 1) // 2
+    figure = Figure(figsize=(1.4 * half, 3.4), dpi=110, layout="constrained")
+    for panel, position, symbols in zip(
+        figure.subplots(2, half, squeeze=False).flat, positions, different, strict=False
+    ):
+        panel.imshow(_shown(images, int(position)), cmap="gray")
+        panel.set_title(f"{symbols} distinct", fontsize=8)
+        panel.set_axis_off()
+    return figure
+
+
+def _shown(images: Images, position: int) -> NDArray[Any]:
+    source = images.pixels
+    pixels = source[position] if isinstance(source, Tensor) else source.image(position)
+    return np.asarray(pixels.permute(1, 2, 0).cpu())

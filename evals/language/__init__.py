@@ -1,0 +1,1 @@
+"""What the metrics of a language have in common: pure functions of numpy arrays."""

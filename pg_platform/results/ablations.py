@@ -1,0 +1,94 @@
+"""Messages with one part taken away or exchanged, to see what of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from pg_platform.results.rounds import Spoken
+
+Ablation = Callable[[Spoken, torch.Generator], Spoken]
+"""Changes messages; the generator is on the CPU."""
+
+
+def gate_binarised(spoken: Spoken, _: torch.Generator) -> Spoken:
+    """Patches with a gate of 1/2 or more are sent, the rest are not."""
+    return Spoken(spoken.ids, (spoken.gate >= 0.5).to(spoken.gate.dtype))
+
+
+def all_gates_on(spoken: Spoken, _: torch.Generator) -> Spoken:
+    """Every patch is sent."""
+    return Spoken(spoken.ids, torch.ones_like(spoken.gate))
+
+
+def gates_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+    """The own symbols through the gate of an image drawn by a uniform permutation of all."""
+    return Spoken(spoken.ids, spoken.gate[_permuted(spoken, generator)])
+
+
+def symbols_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+    """The symbols of an image so drawn through the own gate."""
+    return Spoken(spoken.ids[_permuted(spoken, generator)], spoken.gate)
+
+
+def symbols_constant(spoken: Spoken, _: torch.Generator) -> Spoken:
+    """The most frequent sent symbol everywhere: what is left is which patches are sent."""
+    sent = spoken.ids[spoken.gate >= 0.5]
+    usual = (sent if sent.numel() else spoken.ids).flatten().mode().values
+    return Spoken(usual.expand_as(spoken.ids), spoken.gate)
+
+
+def order_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+    """Each message's symbols permuted among its sent patches (with a soft gate: among all)."""
+    silent = 2.0 * (spoken.gate <= 0)
+    places = (silent + torch.linspace(0, 1, silent.shape[1], device=silent.device)).argsort(dim=1)
+    drawn = (silent + _uniform(spoken, generator)).argsort(dim=1)
+    ids = torch.empty_like(spoken.ids)
+    rows = torch.arange(len(ids), device=ids.device)[:, None]
+    ids[rows, places] = spoken.ids[rows, drawn]
+    return Spoken(ids, spoken.gate)
+
+
+def another_message(spoken: Spoken, generator: torch.Generator) -> Spoken:
+    """The whole message of an image drawn by a uniform permutation of all.
+
+    It may be the own one, once in n: that makes the expected success exactly chance.
+    """
+    return spoken.of(_permuted(spoken, generator))
+
+
+def dropped(count: int) -> Ablation:
+    """Takes `count` sent patches by chance out of each message, or all where it has fewer."""
+
+    def drop(spoken: Spoken, generator: torch.Generator) -> Spoken:
+        keys = _uniform(spoken, generator) + 2 * (spoken.gate <= 0)
+        stays = keys.argsort(dim=1).argsort(dim=1) >= count
+        return Spoken(spoken.ids, spoken.gate * stays)
+
+    return drop
+
+
+CERTAIN: Mapping[str, Ablation] = {
+    "gate_binarised": gate_binarised,
+    "all_gates_on": all_gates_on,
+    "symbols_constant": symbols_constant,
+}
+"""Leave nothing to chance."""
+
+DRAWN: Mapping[str, Ablation] = {
+    "gates_shuffled": gates_shuffled,
+    "symbols_shuffled": symbols_shuffled,
+    "order_shuffled": order_shuffled,
+    "another_message": another_message,
+}
+"""Depend on the generator."""
+
+
+def _permuted(spoken: Spoken, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(spoken), generator=generator).to(spoken.ids.device)
+
+
+def _uniform(spoken: Spoken, generator: torch.Generator) -> Tensor:
+    return torch.rand(spoken.gate.shape, generator=generator).to(spoken.gate.device)

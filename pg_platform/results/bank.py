@@ -1,0 +1,204 @@
+"""The message bank: all that the agents say and see of a split, saved once, read by evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pg_platform.config.document import Section
+from pg_platform.config.experiment import Experiment
+from pg_platform.data.identity import identity
+from pg_platform.data.images import Images, Split, open_images
+from pg_platform.data.loaders import plain_batches, validation_batches
+from pg_platform.results.trained import Trained
+
+BANK_VERSION = 1
+"""Raised with every change of what the files hold; banks of another version are made anew."""
+
+_MANIFEST = "bank.json"
+_ATTRIBUTE = "attribute_"
+
+
+class BankOptions(Section):
+    """Which pixels the agents see: every image as it is, or the two views of validation.
+
+    With `plain` both agents see the same pixels. With `validation` they see two random views,
+    equal at every call, of the images of whole pools in the order of a hash.
+    """
+
+    views: Literal["plain", "validation"] = "plain"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Decided messages and embeddings; row i of everything belongs to one image.
+
+    `symbols` (n, patches, symbols per patch) int32, of unsent patches too; `gates` (n, patches)
+    bool; `scores` (n, patches) float32, the importance of each patch to the speaker; `text` and
+    `image` (n, out) float32, whose products are cosines; `features` (n, width) float32 of what the
+    listener saw; `labels` (n,) int64, -1 where an image has none; `positions` (n,) int64 in the
+    split; `attributes` (n,) int64 each. The arrays are memory-mapped and cannot be written.
+    """
+
+    folder: Path
+    vocabulary: int
+    symbols: NDArray[np.int32]
+    gates: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    text: NDArray[np.float32]
+    image: NDArray[np.float32]
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    ids: NDArray[np.bytes_]
+    """(n,) the image ids in UTF-8."""
+    attributes: Mapping[str, NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def open_bank(trained: Trained, split: Split, options: BankOptions | None = None) -> Bank:
+    """The bank of a split, made on the first call and reused afterwards.
+
+    It lies in `banks/` beside the checkpoint, under a hash of weights, experiment, data, split and
+    options. Raises ValueError where the images cannot be had.
+    """
+    options = options or BankOptions()
+    manifest = _manifest(trained, split, options)
+    content = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    folder = trained.path.absolute().parent / "banks" / f"{split}-{options.views}-{content}"
+    if not folder.is_dir():
+        _make(trained, split, options, folder, manifest)
+    return read_bank(folder, trained)
+
+
+def read_bank(folder: Path, trained: Trained) -> Bank:
+    """The bank in `folder`; ValueError where it is none or was made by other weights."""
+    file = folder / _MANIFEST
+    if not file.is_file():
+        raise ValueError(f"{folder}: no message bank here (no {_MANIFEST})")
+    made, wanted = json.loads(file.read_text())["weights"], weights_hash(trained.method)
+    if made != wanted:
+        raise ValueError(
+            f"{folder}: this bank was made by weights {made[:12]}, and those of {trained.path} are "
+            f"{wanted[:12]}; delete the folder, and it is made anew"
+        )
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    attributes = {
+        name.removeprefix(_ATTRIBUTE): arrays.pop(name)
+        for name in list(arrays)
+        if name.startswith(_ATTRIBUTE)
+    }
+    vocabulary = trained.experiment.speaker.vocab_size
+    return Bank(folder=folder, vocabulary=vocabulary, attributes=attributes, **arrays)
+
+
+def weights_hash(method: Any) -> str:
+    """SHA-256 in hex of names, types and values of the state of a torch module."""
+    digest = hashlib.sha256()
+    for name, value in sorted(method.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _manifest(trained: Trained, split: Split, options: BankOptions) -> dict[str, Any]:
+    return {
+        "version": BANK_VERSION,
+        "weights": weights_hash(trained.method),
+        "experiment": trained.experiment.deciding(),
+        "data": identity(trained.experiment.data),
+        "split": split,
+        "options": options.model_dump(),
+    }
+
+
+def _make(
+    trained: Trained, split: Split, options: BankOptions, folder: Path, manifest: Mapping[str, Any]
+) -> None:
+    """Written under another name and renamed, so that a bank is whole or not there."""
+    images = open_images(trained.experiment.data, split)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        count = _count(images, trained.experiment, options)
+        _write(partial, count, _columns(trained, images, options))
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=2))
+        if not folder.is_dir():  # another process may have been faster, with equal content
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _count(images: Images, experiment: Experiment, options: BankOptions) -> int:
+    if options.views == "plain":
+        return len(images)
+    pool = experiment.validation.pool_size
+    return len(images) // pool * pool
+
+
+def _write(folder: Path, count: int, batches: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Each batch goes to the mapped files at once: memory holds one batch, however many come."""
+    files: dict[str, Any] = {}
+    start = 0
+    for batch in batches:
+        for name, rows in batch.items():
+            if start == 0:
+                files[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", "w+", rows.dtype, (count, *rows.shape[1:])
+                )
+            files[name][start : start + len(rows)] = rows
+        start += len(rows)
+    assert start == count, f"{start} rows of {count}"
+    for file in files.values():
+        file.flush()
+
+
+@torch.no_grad()
+def _columns(
+    trained: Trained, images: Images, options: BankOptions
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The files' rows, batch by batch."""
+    id_bytes = max(len(name.encode()) for name in images.ids)
+    for speaker, listener, index in _pixels(trained, images, options):
+        played = trained.method.play((speaker, listener))
+        known = {_ATTRIBUTE + name: values[index] for name, values in images.attributes.items()}
+        tensors: dict[str, Tensor] = {
+            "symbols": played.ids.int(),
+            "gates": played.gate,
+            "scores": played.importance.float(),
+            "text": played.text.float(),
+            "image": played.image.float(),
+            "features": trained.method.features(listener).float(),
+            "labels": images.labels[index],
+            "positions": index,
+            **known,
+        }
+        names = [images.ids[i].encode() for i in index.tolist()]
+        arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
+        yield arrays | {"ids": np.array(names, dtype=f"S{id_bytes}")}
+
+
+def _pixels(
+    trained: Trained, images: Images, options: BankOptions
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What the speaker sees, what the listener sees, and positions in the split."""
+    if options.views == "plain":
+        for pixels, index in plain_batches(images, trained.experiment, trained.device):
+            yield pixels, pixels, index
+    else:
+        for batch in validation_batches(images, trained.experiment, trained.device):
+            yield batch.speaker, batch.listener, batch.index

@@ -1,0 +1,124 @@
+"""What the agents of a trained method say about every image of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pg_platform.config.seeds import stream
+from pg_platform.data.images import Images, Split, open_images
+from pg_platform.data.loaders import plain_batches
+from pg_platform.data.split import Encoded
+from pg_platform.game.patch_game import PatchGame
+from pg_platform.results.trained import Trained
+
+
+@dataclass(frozen=True)
+class PlayedSplit:
+    """The decided messages about n images in the plain view, on the CPU.
+
+    `ids` (n, patches, symbols per patch) int64 and `gate` (n, patches) bool as of `Played`,
+    `importance` (n, patches), `labels` (n,) int64 with -1 where an image has none.
+    """
+
+    images: Images
+    ids: Tensor
+    gate: Tensor
+    importance: Tensor
+    labels: Tensor
+
+    def ranks(self) -> Tensor:
+        """Places of the patches of an image, (n, patches) from 0 to 1 for the most important.
+
+        Raises ValueError where a speaker ranks nothing.
+        """
+        if bool((self.importance == self.importance[:, :1]).all()):
+            raise ValueError(
+                "the speaker ranks no patches, all importances are equal; evaluate a run whose "
+                "speaker.gate.kind is bernoulli, top_k or adaptive"
+            )
+        return place_shares(self.importance)
+
+
+def place_shares(values: Tensor) -> Tensor:
+    """Each value's place among those of its row (rows, n), from 0 (lowest) to 1; equals share."""
+    ascending = values.sort(dim=1).values.contiguous()
+    below = torch.searchsorted(ascending, values.contiguous())
+    not_above = torch.searchsorted(ascending, values.contiguous(), right=True)
+    return (below + not_above - 1) / (2 * max(1, values.shape[1] - 1))
+
+
+def play_split(trained: Trained, split: Split) -> PlayedSplit:
+    """Every image of `split` said once. Raises ValueError where the split is empty."""
+    return play_images(trained, open_images(trained.experiment.data, split))
+
+
+def play_images(trained: Trained, images: Images) -> PlayedSplit:
+    """Each of `images` said once."""
+    rounds, shown = [], []
+    for pixels, positions in plain_batches(images, trained.experiment, trained.device):
+        played = trained.method.play((pixels, pixels))
+        rounds.append([x.cpu() for x in (played.ids, played.gate, played.importance)])
+        shown.append(positions)
+    ids, gate, importance = (torch.cat(parts) for parts in zip(*rounds, strict=True))
+    return PlayedSplit(images, ids, gate, importance, images.labels[torch.cat(shown)].cpu())
+
+
+def labelled(images: Images, what: str) -> Tensor:
+    """Positions (m,) of the images that have labels; ValueError where none has."""
+    found = (images.labels >= 0).nonzero()[:, 0]
+    if not len(found):
+        raise ValueError(f"data: no image of the split has a label, and {what} needs them")
+    return found
+
+
+def subset(images: Images, positions: Tensor) -> Images:
+    """The images at `positions` (n,), in that order, read from where they lie."""
+    rows = positions.tolist()
+    pixels = images.pixels
+    return Images(
+        classes=images.classes,
+        labels=images.labels[positions],
+        ids=[images.ids[row] for row in rows],
+        pixels=pixels[positions.to(pixels.device)]
+        if isinstance(pixels, Tensor)
+        else _Chosen(pixels, rows),
+    )
+
+
+def some(positions: Tensor, count: int, seed: int, what: str) -> Tensor:
+    """`count` of `positions` by chance, ascending; all where there are no more."""
+    generator = torch.Generator().manual_seed(stream(seed, what))
+    order = torch.randperm(len(positions), generator=generator)[:count]
+    return positions[order].sort().values
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some of the images that lie in files."""
+
+    all: Encoded
+    rows: list[int]
+
+    @property
+    def processes(self) -> int:
+        return self.all.processes
+
+    def image(self, position: int) -> Tensor:
+        return self.all.image(self.rows[position])
+
+    def name(self, position: int) -> str:
+        return self.all.name(self.rows[position])
+
+
+def patch_game(trained: Trained) -> PatchGame:
+    """The method as a speaker and a listener; ValueError where it is something else."""
+    match trained.method:
+        case PatchGame() as game:
+            return game
+        case other:
+            raise ValueError(
+                f"this evaluation wants a patch game, got {type(other).__name__}; give another run"
+            )

@@ -1,0 +1,25 @@
+"""Agents that have learned nothing, as evaluations are given them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pg_platform.config.experiment import Experiment
+from pg_platform.methods import build
+from pg_platform.results.trained import Trained
+from tests.small import SMALL, merged, without_nulls
+
+DIGITS = {"kind": "digits", "image_size": 16}
+
+
+def agents(changes: Mapping[str, Any]) -> Trained:
+    """The small experiment on digits, with some changes, before its first step."""
+    experiment = Experiment.model_validate(
+        without_nulls(merged({**SMALL, "data": DIGITS}, changes))
+    )
+    method = build(experiment).eval()
+    return Trained(Path("untrained/step-0"), experiment, method, torch.device("cpu"))
