@@ -190,9 +190,12 @@ def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> N
 
 def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
     """Run the sweeps in order, up to one that is interrupted; the gravest outcome of all."""
+    from pg_platform.cluster.environment import prepare
+
+    prepare(address)  # once: Ray keeps the token with which it started first in a process
     gravest = Exit.DONE
     for each in there:
-        outcome = _run_sweep(each, address, retry)
+        outcome = _run_sweep(each, retry)
         if outcome == Exit.INTERRUPTED:
             sys.exit(outcome)
         # A trial that failed is graver than a budget that is spent.
@@ -226,12 +229,9 @@ def _talk(  # noqa: PLR0913 - by keyword
         sweeping.ask(root, name, Request("stop" if stop else "cancel"))
 
 
-def _run_sweep(checked: Sweep, address: str | None, retry: Retry) -> Exit:
-    """Run one sweep and print how it stands."""
+def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
+    """Run one sweep and print how it stands; the environment of Ray is prepared."""
     from pg_platform.cluster.driver import run_sweep
-    from pg_platform.cluster.environment import prepare
-
-    prepare(address)
     from pg_platform.cluster.sweep import RayExecutor
     from pg_platform.results.answer import answer
     from pg_platform.results.tables import print_table

@@ -111,7 +111,8 @@ def write_both(folder: Path) -> Path:
     paper = {"answers": "Fig. 6c", "claims": [claim]}
     for name, changes in (("one", {}), ("another", {"paper": paper})):
         scales = {"tiny": {"name": f"{name}_tiny", "experiment.epochs": 1}}
-        one_seed = {"name": name, "seeds": 1, "scales": scales}
+        # Other seeds: what one sweep has finished, another takes over and does not run.
+        one_seed = {"name": name, "seeds": [len(name)], "scales": scales}
         write_sweep(folder, one_seed | changes).rename(folder / f"{name}.yaml")
     path = folder / "both.yaml"
     path.write_text("name: both\nsweeps: [one, another]\n")
@@ -137,6 +138,7 @@ def test_a_collection_runs_in_one_call_and_leaves_one_page(tmp_path: Path) -> No
     path, home = write_both(tmp_path), tmp_path / "home"
     done = run(["pg-sweep", str(path), "--scale", "tiny"], home)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 trials: 2 run now, 0 finished before") == 2
     with Store.open(home) as store:
         assert [each.tags["pg.sweep"] for each in store.sweeps()] == ["one_tiny", "another_tiny"]
         experiment = store.find_experiment("patchgame/both_tiny")
