@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from enum import IntEnum
 from functools import partial
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pg_platform.cluster.driver import SweepResult
     from pg_platform.cluster.standing import Retry
     from pg_platform.config.sweep import Sweep
+    from pg_platform.results.dry_run import DryRun
 
 _Loaded = TypeVar("_Loaded")
 
@@ -108,7 +109,8 @@ def train(  # noqa: PLR0913 - the options of the command
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
         named = dict.fromkeys(result.verdict.failed, trial.name)
         failed = {named[trial_id]: error for trial_id, error in result.verdict.failed.items()}
-        _leave(failed, interrupted=bool(result.verdict.interrupted))
+        if outcome := _outcome(failed, interrupted=bool(result.verdict.interrupted)):
+            sys.exit(outcome)
 
 
 @click.command()
@@ -147,14 +149,16 @@ def sweep(  # noqa: PLR0913 - the options of the command
     """Run what is not finished of the sweep FILE: a path, or a name in sweeps/.
 
     The same command runs, continues and extends a sweep; nothing finished runs twice.
+    Where FILE is a list of sweeps, as paper.yaml, they run in its order, then come together on
+    one page.
     """
-    from pg_platform.config.sweep import load_sweep
-
-    path = _find_sweep(file)
-    checked = _checked(lambda: load_sweep(path, overrides, scale))
+    name, there = _load(file, overrides, scale)
     if status or stop or cancel or kill:
+        if name is not None:
+            _refuse(f"{name} is a list of sweeps; ask one: {', '.join(s.name for s in there)}")
+        (only,) = there
         with _exit_codes():
-            _talk(checked.name, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
+            _talk(only.name, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with _exit_codes():
         from pg_platform.cluster.standing import Retry
@@ -163,10 +167,47 @@ def sweep(  # noqa: PLR0913 - the options of the command
         if dry_run:
             from pg_platform import sweeping
 
-            dry = sweeping.dry_run(checked, store_root(), retry, slots=slots, calibrated=calibrate)
-            click.echo(sweeping.as_json(dry) if as_json else "\n".join(dry.listing()))
+            dry_run_of = partial(sweeping.dry_run, slots=slots, calibrated=calibrate)
+            dries = {s.name: dry_run_of(s, store_root(), retry) for s in there}
+            _print_dry(dries, listed=name is not None, as_json=as_json)
             return
-        _run_sweep(checked, address, retry)
+        worst = _run_all(there, address, retry)
+        if name is not None:
+            _print_reproduction(name, there, None)
+    if worst:
+        sys.exit(worst)
+
+
+def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> None:
+    """Each dry run; those of a list under the names of its sweeps."""
+    if as_json:
+        told = {name: dry.as_dict() for name, dry in dries.items()}
+        click.echo(json.dumps(told if listed else next(iter(told.values()))))
+        return
+    for name, dry in dries.items():
+        click.echo("\n".join([*([f"== {name}"] if listed else []), *dry.listing()]))
+
+
+def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
+    """Run the sweeps in order, up to one that is interrupted; the gravest outcome of all."""
+    from pg_platform.cluster.environment import prepare
+
+    prepare(address)  # once: Ray keeps the token with which it started first in a process
+    gravest = Exit.DONE
+    for each in there:
+        outcome = _run_sweep(each, retry)
+        if outcome == Exit.INTERRUPTED:
+            sys.exit(outcome)
+        # A trial that failed is graver than a budget that is spent.
+        gravest = min(filter(None, (gravest, outcome)), default=Exit.DONE)
+    return gravest
+
+
+def _print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> None:
+    from pg_platform.reporting import write_reproduction
+
+    for line in write_reproduction(name, there, store_root(), to):
+        click.echo(line)
 
 
 def _talk(  # noqa: PLR0913 - by keyword
@@ -188,11 +229,9 @@ def _talk(  # noqa: PLR0913 - by keyword
         sweeping.ask(root, name, Request("stop" if stop else "cancel"))
 
 
-def _run_sweep(checked: Sweep, address: str | None, retry: Retry) -> None:
+def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
+    """Run one sweep and print how it stands; the environment of Ray is prepared."""
     from pg_platform.cluster.driver import run_sweep
-    from pg_platform.cluster.environment import prepare
-
-    prepare(address)
     from pg_platform.cluster.sweep import RayExecutor
     from pg_platform.results.answer import answer
     from pg_platform.results.tables import print_table
@@ -224,19 +263,19 @@ def _run_sweep(checked: Sweep, address: str | None, retry: Retry) -> None:
         remedy = {"failed": " (--retry-failed)", "infeasible": " (--retry-infeasible)"}
         click.echo(f"{number} {word} before, not tried again{remedy.get(word, '')}")
     click.echo(f"store: {store.uri}\nlook at it: pg-ui")
-    _leave_sweep(result, {t.id: t.name for t in result.trials})
+    return _outcome_of_sweep(result, {t.id: t.name for t in result.trials})
 
 
-def _leave_sweep(result: SweepResult, names: dict[str, str]) -> None:
+def _outcome_of_sweep(result: SweepResult, names: dict[str, str]) -> Exit:
     verdict = result.verdict
     if verdict.cancelled:
-        sys.exit(Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
     failed = {names[trial_id]: error for trial_id, error in verdict.failed.items()}
     if verdict.over_budget is not None and not failed:
         click.echo(f"{verdict.over_budget}; the same command with more goes on", err=True)
-        sys.exit(Exit.BUDGET)
+        return Exit.BUDGET
     failed |= {names[trial_id]: error for trial_id, error in verdict.infeasible.items()}
-    _leave(failed, interrupted=bool(verdict.interrupted))
+    return _outcome(failed, interrupted=bool(verdict.interrupted))
 
 
 @click.command()
@@ -245,15 +284,19 @@ def _leave_sweep(result: SweepResult, names: dict[str, str]) -> None:
 @click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
 @click.option("--to", type=click.Path(path_type=Path), help="Write the page to this file as well.")
 def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | None) -> None:
-    """Write the report of the sweep FILE again, from the store alone: tables, figures, page."""
-    from pg_platform.config.sweep import load_sweep
+    """Write the report of the sweep FILE again, from the store alone: tables, figures, page.
 
-    path = _find_sweep(file)
-    checked = _checked(lambda: load_sweep(path, overrides, scale))
+    Where FILE is a list of sweeps, write the one page of them all.
+    """
+    name, there = _load(file, overrides, scale)
     with _exit_codes():
         from pg_platform.reporting import write_again
 
-        for line in write_again(checked, store_root(), to):
+        if name is not None:
+            _print_reproduction(name, there, to)
+            return
+        (only,) = there
+        for line in write_again(only, store_root(), to):
             click.echo(line)
 
 
@@ -365,6 +408,19 @@ def _find_sweep(name: str) -> Path:
     return found
 
 
+def _load(file: str, overrides: Sequence[str], scale: str | None) -> tuple[str | None, list[Sweep]]:
+    """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
+    from pg_platform.config.collection import is_collection, load_collection
+    from pg_platform.config.sweep import load_sweep
+
+    path = _find_sweep(file)
+    if not _checked(partial(is_collection, path)):
+        return None, [_checked(partial(load_sweep, path, overrides, scale))]
+    name, files = _checked(partial(load_collection, path))
+    there = [_checked(partial(load_sweep, each, overrides, scale)) for each in files]
+    return name if scale is None else f"{name}_{scale}", there
+
+
 def _checked(load: Callable[[], _Loaded]) -> _Loaded:
     try:
         return load()
@@ -389,16 +445,15 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(Exit.INTERRUPTED)
 
 
-def _leave(failed: dict[str, str], *, interrupted: bool) -> None:
-    """Name what failed, each traceback once, and end with the exit code of the outcome."""
+def _outcome(failed: dict[str, str], *, interrupted: bool) -> Exit:
+    """Name what failed, each traceback once; the exit code of the outcome."""
     for error in dict.fromkeys(failed.values()):
         who = [name for name, other in failed.items() if other == error]
         click.echo(f"failed: {', '.join(who)}\n{error}", err=True)
     if interrupted:
         click.echo("interrupted; the same command goes on from the last checkpoints", err=True)
-        sys.exit(Exit.INTERRUPTED)
-    if failed:
-        sys.exit(Exit.SOME_FAILED)
+        return Exit.INTERRUPTED
+    return Exit.SOME_FAILED if failed else Exit.DONE
 
 
 def _refuse(message: str) -> NoReturn:

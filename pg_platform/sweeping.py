@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -123,8 +122,3 @@ def _calibrate(dry: DryRun, root: Path) -> None:
         if experiment.resources.workers == 1:
             found = calibrate(experiment, steps=CALIBRATION_STEPS)
             keep_calibration(root, shape(experiment), found.device, found.images_per_s)
-
-
-def as_json(dry: DryRun) -> str:
-    """The dry run for programs."""
-    return json.dumps(dry.as_dict())

@@ -225,7 +225,8 @@ def test_a_driver_killed_at_many_moments_loses_and_repeats_nothing(tmp_path: Pat
     """Each kill at a random moment of a call; then the sweep runs to its end."""
     changes = {"parameters": vocabularies(2, 4, 8, 16, 32, 64), "experiment": {"epochs": 40}}
     file, home = sweep(tmp_path, changes)
-    chance, finished = random.Random(0), {}
+    chance = random.Random(0)
+    finished: dict[str, str] = {}
     for _ in range(KILLS):
         process = start(["pg-sweep", str(file)], home)
         try:
@@ -233,11 +234,7 @@ def test_a_driver_killed_at_many_moments_loses_and_repeats_nothing(tmp_path: Pat
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        ended = (
-            {name: r.run_id for name, r in runs(home).items() if r.status == "FINISHED"}
-            if (home / "mlflow.db").exists() and _has_sweep(home)
-            else {}
-        )
+        ended = finished_runs(home)
         assert finished.items() <= ended.items()
         finished = ended
     assert run(["pg-sweep", str(file)], home, patience=900).returncode == 0
@@ -250,9 +247,14 @@ def test_a_driver_killed_at_many_moments_loses_and_repeats_nothing(tmp_path: Pat
             assert steps == list(range(1, 41))
 
 
-def _has_sweep(home: Path) -> bool:
+def finished_runs(home: Path) -> dict[str, str]:
+    """Run ids of the finished trials by name; none where the driver had not come that far."""
+    if not (home / "mlflow.db").exists():
+        return {}
     with Store.open(home) as store:
-        return bool(store.sweeps())
+        started = bool(store.sweeps())
+    found = runs(home) if started else {}
+    return {name: stored.run_id for name, stored in found.items() if stored.status == "FINISHED"}
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pg_platform.config.collection import is_collection, load_collection
 from pg_platform.config.document import ConfigError
-from pg_platform.config.experiment import AdamW, Digits, Experiment, MlpSymbols, Sgd
+from pg_platform.config.experiment import AdamW, Experiment, MlpSymbols, Sgd
 from pg_platform.config.json_schema import SHIPPED, written
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.places import sweeps
@@ -21,7 +22,8 @@ from pg_platform.config.recipe import differences, load_recipe
 from pg_platform.config.sweep import Metric, Sweep, load_sweep
 from tests.commands import in_header
 
-FILES = sorted(sweeps().glob("*.yaml"))
+FILES = sorted(file for file in sweeps().glob("*.yaml") if not is_collection(file))
+SCALED = [(file, scale) for file in FILES for scale in load_sweep(file, []).file.scales]
 
 
 def load(folder: Path, text: str, *overrides: str) -> Sweep:
@@ -37,8 +39,12 @@ def header(file: Path) -> list[str]:
 
 def test_the_sweeps_that_ship() -> None:
     names = {file.stem for file in FILES}
-    paper = {"learning_rate", "message_length", "vocab_size", "vocab_length", "batch_size"}
-    assert names >= {"smoke", *paper}
+    name, files = load_collection(sweeps() / "paper.yaml")
+    assert name == "paper"
+    listed = [file.stem for file in files]
+    assert {"learning_rate", "message_length", "vocab_size", "vocab_length"} < set(listed)
+    assert {"batch_size", "augmentations", "patch_size"} < set(listed)
+    assert names == {"smoke", "recipe_bridge", *listed}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -56,18 +62,43 @@ def test_a_sweep_that_ships(file: Path) -> None:
     assert sweep.metric.name in metric_names(sweep.experiment)
 
 
+@pytest.mark.parametrize("file", sorted(sweeps().glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_commands_in_a_header_are_the_forms_that_the_file_has(file: Path) -> None:
+    scales = [] if is_collection(file) else list(load_sweep(file, []).file.scales)
+    listed = ["small"] if is_collection(file) else scales
+    assert in_header(file) == [
+        ["pg-sweep", file.stem],
+        *(["pg-sweep", file.stem, "--scale", scale] for scale in listed),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "scale"), SCALED, ids=[f"{file.stem}-{scale}" for file, scale in SCALED]
+)
+def test_a_scale_asks_the_same_question_of_a_laptop(file: Path, scale: str) -> None:
+    full, sweep = load_sweep(file, []), load_sweep(file, [], scale)
+    assert sweep.name == f"{full.name}_{scale}"
+    assert list(sweep.parameters) == list(full.parameters)
+    assert len(sweep.points) == len(full.points)
+    assert (sweep.metric, sweep.file.paper) == (full.metric, full.file.paper)
+    assert {e.data.kind for e in sweep.experiments} <= {"digits", "shapes"}
+    assert sweep.experiment.resources.gpus_per_worker == 0
+    trials = plan(sweep, lambda data: data.kind)
+    assert len({trial.id for trial in trials}) == len(sweep.points) * len(sweep.seeds)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_commands_in_a_header_load(file: Path) -> None:
-    first, *small = (arguments[1:] for arguments in in_header(file))
-    assert first == [file.stem]
-    full = load_sweep(file, [])
-    for _, *options in small:
-        assert set(options[::2]) == {"--set"}
-        sweep = load_sweep(file, options[1::2])
-        assert sweep.parameters == full.parameters
-        assert {e.data for e in sweep.experiments} == {Digits()}
-        assert sweep.experiment.resources.gpus_per_worker == 0
-        assert sweep.name != full.name
+def test_the_numbers_of_the_paper_are_those_of_points_of_the_file(file: Path) -> None:
+    sweep = load_sweep(file, [])
+    groups = {trial.group for trial in plan(sweep, lambda data: data.kind)}
+    paper = sweep.file.paper
+    if paper is None:
+        return
+    assert paper.values.keys() <= groups
+    assert bool(paper.values) == bool(paper.values_are)
+    for claim in paper.claims:
+        values = sweep.parameters[claim.parameter]
+        assert all(isinstance(value, int | float) for value in values), claim.parameter
 
 
 def test_points_are_in_the_order_of_the_file(tmp_path: Path) -> None:

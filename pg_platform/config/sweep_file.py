@@ -25,7 +25,7 @@ MOST_SEEDS = 10_000
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that can stand in a path, a URL and a shell command as it is."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise ValueError("wants up to 64 of a-z, 0-9, _ and -, a letter or digit first")
@@ -191,7 +191,7 @@ class Paper(Section):
 class SweepFile(Section):
     """All that a sweep file may say. The values themselves are checked point by point."""
 
-    name: Annotated[str, AfterValidator(_safe_name)]
+    name: Annotated[str, AfterValidator(safe_name)]
     question: str = ""
     recipe: Any = "default"
     method: Literal["grid", "random", "bayes", "points", "ladder"] = "grid"

@@ -60,7 +60,7 @@ class PageContent:
 def page(content: PageContent) -> str:
     """One HTML document: style and figures are in it, it loads nothing and runs no script."""
     parts = {
-        "The paper": _paper(content),
+        "The paper": paper_part(content.paper, content.verdicts, content.comparison),
         "Comparison": _comparison(content.comparison),
         "Figures": _drawings(content),
         "Caveats": bullets(content.caveats, "caveats"),
@@ -73,33 +73,43 @@ def page(content: PageContent) -> str:
         for title, part in parts.items()
         if part
     )
-    question = f'<p class="question">{escape(content.question)}</p>\n' if content.question else ""
+    return document(content.title, f"{opening(content.question, content.answer)}\n{sections}")
+
+
+def document(title: str, body: str) -> str:
+    """A whole HTML document around `body`, which is HTML; its style is in it."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(content.title)}</title>
+<title>{escape(title)}</title>
 <style>
 {_STYLE.read_text()}</style>
 </head>
 <body>
 <main>
-<h1>{escape(content.title)}</h1>
-{question}<div class="answer"><p>{escape(content.answer)}</p></div>
-{sections}
+<h1>{escape(title)}</h1>
+{body}
 </main>
 </body>
 </html>
 """
 
 
-def _paper(content: PageContent) -> str:
-    claims = "\n".join(map(_claim, content.verdicts))
+def opening(question: str, answer: str) -> str:
+    """The question where there is one, and the answer in a box."""
+    asked = f'<p class="question">{escape(question)}</p>\n' if question else ""
+    return f'{asked}<div class="answer"><p>{escape(answer)}</p></div>'
+
+
+def paper_part(paper: Paper | None, verdicts: Sequence[Verdict], comparison: Comparison) -> str:
+    """What is answered, the verdict on each claim, and the paper's values beside ours."""
+    claims = "\n".join(map(_claim, verdicts))
     parts = [f'<ul class="claims">\n{claims}\n</ul>'] if claims else []
-    if content.paper is not None:
-        parts.insert(0, f"<p>Answers {escape(content.paper.answers)}.</p>")
-        parts.append(_paper_values(content.paper, content.comparison))
+    if paper is not None:
+        parts.insert(0, f"<p>Answers {escape(paper.answers)}.</p>")
+        parts.append(_paper_values(paper, comparison))
     return "\n".join(filter(None, parts))
 
 
