@@ -119,7 +119,11 @@ class Conductor:
             self._measured(trial, epoch, value)
 
     def next(self) -> Segment | Waiting:
-        """What to start now."""
+        """What to start now.
+
+        Points are judged when nothing else can start: the more scores there are, the fewer
+        promotions are mistakes, and a trial at a rung holds no slot.
+        """
         limit = self.rules.resources.max_concurrent
         if limit is not None and len(self.running) >= limit:
             return Waiting.FOR_OTHERS
@@ -155,7 +159,6 @@ class Conductor:
                 self.held[trial.id] = segment
                 self.record.pause(trial)
                 self.judge.arrive(trial.group, trial.seed, segment.until)
-                self._decided(idle=False)
             case Outcome.INTERRUPTED:
                 self.record.interrupt(trial, self.stop_reasons.pop(trial.id, "interrupted"))
             case Outcome.COMPLETED:

@@ -1,0 +1,242 @@
+"""What runs next in a sweep, and when nothing more does: on a real store, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pg_platform.cluster.conductor import Conductor, Segment, Waiting
+from pg_platform.cluster.pruning import Judge
+from pg_platform.cluster.record import Record
+from pg_platform.cluster.screen import Screen
+from pg_platform.config.plan import Trial
+from pg_platform.config.sweep_file import SweepFile
+from pg_platform.results.runs import TrialRuns
+from pg_platform.results.tracking import Store
+from pg_platform.training.rows import OUT_OF_MEMORY, Outcome
+from tests.results import ACCURACY, rows, vocabularies
+
+EPOCHS = 100
+"""Of the experiments of `vocabularies`."""
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Searched:
+    """Gives points from a list, and keeps what it is told."""
+
+    points: list[list[Trial]]
+    told: dict[str, tuple[list[float], bool]] = field(default_factory=dict)
+
+    def ask(self) -> Sequence[Trial]:
+        return self.points.pop(0) if self.points else []
+
+    def tell(self, group: str, values: Sequence[float], *, pruned: bool) -> None:
+        self.told[group] = (list(values), pruned)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[TrialRuns]:
+    with Store.open(tmp_path) as store:
+        yield TrialRuns.of_single(store, "c", ACCURACY, lambda trial: tmp_path / trial.id)
+
+
+def conductor(
+    runs: TrialRuns,
+    trials: Sequence[Trial],
+    clock: Clock | None = None,
+    search: Searched | None = None,
+    **words: Any,
+) -> Conductor:
+    rules = SweepFile.model_validate({"name": "c", "metric": ACCURACY.model_dump(), **words})
+    record = Record(runs, Screen(trials, ACCURACY.name), lambda: None)
+    judge = Judge(rules.early_terminate, maximize=True, epochs=EPOCHS)
+    made = Conductor(rules, record, judge, search=search, clock=clock or Clock())
+    made.add(trials)
+    return made
+
+
+def started(made: Conductor) -> Segment:
+    segment = made.next()
+    assert isinstance(segment, Segment)
+    made.begin(segment.trial)
+    return segment
+
+
+def finish(made: Conductor, trial: Trial, value: float = 0.5) -> None:
+    made.rows(trial, rows(ACCURACY.name, [value]))
+    made.end(trial, Outcome.COMPLETED)
+
+
+def test_all_trials_run_in_order_and_then_nothing(runs: TrialRuns) -> None:
+    trials = vocabularies([2, 64], seeds=2)
+    made = conductor(runs, trials)
+    first = [started(made) for _ in trials]
+    assert [segment.trial for segment in first] == trials
+    assert made.next() is Waiting.FOR_OTHERS
+    for segment in first:
+        assert segment.until is None
+        finish(made, segment.trial)
+    assert made.next() is Waiting.FOR_NOTHING
+    assert made.record.verdict.finished == {trial.id for trial in trials}
+
+
+def test_no_more_run_at_a_time_than_the_file_wants(runs: TrialRuns) -> None:
+    made = conductor(runs, vocabularies([2, 64], seeds=1), resources={"max_concurrent": 1})
+    first = started(made)
+    assert made.next() is Waiting.FOR_OTHERS
+    finish(made, first.trial)
+    assert started(made).trial is not first.trial
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [
+        ({"trials": 1}, 1),
+        ({"wall_clock": "10s"}, 10),
+        ({"cpu_hours": 1.0}, 1800),  # two CPUs a trial
+        ({"gpu_hours": 0.5}, 3600),  # half a GPU a trial
+        ({"usd": 3.0, "usd_per_gpu_hour": 6.0}, 3600),
+    ],
+)
+def test_a_budget_that_is_used_up_starts_nothing_more(
+    runs: TrialRuns, budget: Mapping[str, Any], seconds: float
+) -> None:
+    clock, resources = Clock(), {"cpus_per_worker": 2, "gpus_per_worker": 0.5}
+    trials = vocabularies([2, 64], seeds=1)
+    made = conductor(runs, trials, clock, budget=budget, resources=resources)
+    first = started(made)
+    clock.now = seconds - 0.5
+    if "trials" not in budget:
+        clock.now = seconds * 0.99
+        second = started(made)
+        clock.now = seconds
+        finish(made, second.trial)
+    finish(made, first.trial)
+    made.add(vocabularies([128], seeds=1))
+    clock.now = seconds
+    assert made.next() is Waiting.FOR_NOTHING
+    made.abandon()
+    (name,) = (key for key in budget if key != "usd_per_gpu_hour")
+    assert f"budget.{name}" in (made.record.verdict.over_budget or "")
+    assert "V=128_seed=0" in made.record.verdict.not_started
+
+
+def test_the_last_trial_spends_what_is_left_without_a_word(runs: TrialRuns) -> None:
+    made = conductor(runs, vocabularies([2], seeds=1), budget={"trials": 1})
+    finish(made, started(made).trial)
+    assert made.next() is Waiting.FOR_NOTHING
+    assert made.record.verdict.over_budget is None
+
+
+@pytest.mark.parametrize(
+    ("words", "errors", "tried"),
+    [
+        ({"equal_failures": 2}, ["ValueError: at 7", "ValueError: at 8"], 2),
+        ({"equal_failures": 2}, ["ValueError: a", "ValueError: b", "ValueError: a"], 3),
+        ({"max_failed_trials": 2, "equal_failures": 9}, ["x", "y"], 2),
+    ],
+)
+def test_enough_failures_start_nothing_more(
+    runs: TrialRuns, words: Mapping[str, Any], errors: Sequence[str], tried: int
+) -> None:
+    made = conductor(runs, vocabularies([2, 4, 8, 16, 32], seeds=1), **words)
+    for error in errors:
+        made.fail(started(made).trial, f"Traceback\n{error}\n")
+    assert made.next() is Waiting.FOR_NOTHING
+    assert len(made.record.verdict.failed) == tried
+    assert made.closed is not None
+
+
+def test_a_point_without_memory_takes_its_seeds_with_it(runs: TrialRuns) -> None:
+    trials = vocabularies([2, 64], seeds=3)
+    made = conductor(runs, trials)
+    made.fail(started(made).trial, f"{OUT_OF_MEMORY}: 9 GB")
+    assert made.record.verdict.infeasible.keys() == {t.id for t in trials if t.group == "V=2"}
+    assert started(made).trial.group == "V=64"
+    stored = runs.store.look(runs.ids[trials[1].id])
+    assert (stored.status, stored.tags["pg.stop_reason"]) == ("FAILED", "infeasible")
+
+
+def test_a_trial_without_memory_goes_on_in_halves_with_the_same_id(runs: TrialRuns) -> None:
+    (trial,) = vocabularies([2], seeds=1)
+    fitting = trial.experiment.model_copy(update={"batch_norm_images": 128})
+    made = conductor(runs, [], on_oom="micro_batch")
+    made.add([Trial(**{**trial.__dict__, "experiment": fitting})])
+    sizes = []
+    for _ in range(2):
+        segment = started(made)
+        sizes.append(segment.resources.micro_batch)
+        made.fail(segment.trial, OUT_OF_MEMORY)
+    last = started(made)
+    sizes.append(last.experiment.resources.micro_batch)
+    assert sizes == [None, fitting.batch_size // 2, fitting.batch_size // 4]
+    assert last.trial.id == trial.id
+    assert not made.record.verdict.infeasible
+
+
+def test_a_trial_that_says_nothing_for_long_is_named_once(runs: TrialRuns) -> None:
+    clock = Clock()
+    made = conductor(runs, vocabularies([2, 64], seeds=1), clock, stall_after="60s")
+    quiet, talking = started(made).trial, started(made).trial
+    clock.now = 59.0
+    made.rows(talking, rows(ACCURACY.name, [0.1]))
+    clock.now = 61.0
+    assert made.hung() == [quiet]
+    assert made.hung() == []
+
+
+def test_a_trial_left_out_does_not_start(runs: TrialRuns) -> None:
+    trials = vocabularies([2, 64], seeds=1)
+    made = conductor(runs, trials)
+    running = started(made).trial
+    assert made.leave_out(running.id, "killed")
+    assert not made.leave_out(trials[1].id, "killed")
+    made.end(running, Outcome.INTERRUPTED)
+    assert made.next() is Waiting.FOR_NOTHING
+    assert runs.store.look(runs.ids[running.id]).tags["pg.stop_reason"] == "killed"
+
+
+def test_points_pause_and_the_best_goes_on(runs: TrialRuns) -> None:
+    early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
+    trials = vocabularies([2, 8, 64], seeds=2)
+    made = conductor(runs, trials, early_terminate=early)
+    for trial, value in zip(trials, [0.1, 0.2, 0.3, 0.3, 0.9, 0.0], strict=True):
+        segment = started(made)
+        assert (segment.trial, segment.until) == (trial, 1)
+        made.rows(trial, rows(ACCURACY.name, [value]))
+        made.end(trial, Outcome.PAUSED)
+    on = [started(made) for _ in range(2)]
+    assert {(segment.trial.group, segment.until) for segment in on} == {("V=64", 3)}
+    assert made.next() is Waiting.FOR_OTHERS
+    rest = {trial.id for trial in trials if trial.group != "V=64"}
+    assert made.record.verdict.pruned == rest
+
+
+def test_a_search_is_asked_when_nothing_is_left_and_told_once_a_point(runs: TrialRuns) -> None:
+    one, other = vocabularies([2], seeds=2), vocabularies([64], seeds=2)
+    search = Searched([one, other])
+    made = conductor(runs, [], search=search)
+    first = [started(made).trial for _ in one]
+    assert first == one
+    finish(made, first[0], 0.2)
+    assert search.told == {}
+    finish(made, first[1], 0.4)
+    assert search.told == {"V=2": ([0.2, 0.4], False)}
+    made.fail(started(made).trial, "ValueError: a")
+    finish(made, started(made).trial, 0.6)
+    assert search.told["V=64"] == ([0.6], False)
+    assert made.next() is Waiting.FOR_NOTHING
