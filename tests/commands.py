@@ -35,13 +35,13 @@ def run(
     )
 
 
-def start(arguments: Sequence[str], home: Path) -> subprocess.Popen[str]:
+def start(arguments: Sequence[str], home: Path, uri: str | None = None) -> subprocess.Popen[str]:
     """A command under way; its output goes to files that nobody needs to read for it to go on."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "stdout.txt").open("w") as out, (home / "stderr.txt").open("w") as err:
         return subprocess.Popen(
             [str(BIN / arguments[0]), *arguments[1:]],
-            env=environment(home),
+            env=environment(home, uri),
             stdout=out,
             stderr=err,
             text=True,

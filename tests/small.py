@@ -97,7 +97,8 @@ def write_sweep(folder: Path, changes: Mapping[str, Any]) -> Path:
     return path
 
 
-def environment(home: Path) -> dict[str, str]:
-    """What a command under test sees: its own store, one thread."""
+def environment(home: Path, uri: str | None = None) -> dict[str, str]:
+    """What a command under test sees: its own store, or the one at `uri`, and one thread."""
     inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    return inherited | {"PG_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    named = {} if uri is None else {"MLFLOW_TRACKING_URI": uri}
+    return inherited | named | {"PG_HOME": str(home), "OMP_NUM_THREADS": "1"}

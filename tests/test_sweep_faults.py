@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from ray.cluster_utils import Cluster
 
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
+from pg_platform.results.ui import server_command, server_environment
 from tests.commands import run, start
 from tests.small import write_sweep
 
@@ -282,9 +284,63 @@ def test_trials_of_several_workers_that_are_stopped_early_leave_nothing_behind(
         groups = ray.util.placement_group_table().values()
         assert {group["state"] for group in groups} <= {"REMOVED"}
         assert ray.available_resources()["CPU"] == 4
-        alive = [a for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
+        actors = ray._private.state.actors().values()
+        # one detached actor a cluster is Ray Train's own, and holds nothing
+        alive = [a for a in actors if a["State"] == "ALIVE" and not a["IsDetached"]]
         assert alive == []
     finally:
         ray.shutdown()
         cluster.shutdown()
         other.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_store_that_is_away_for_a_while_gets_everything_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The MLflow server dies while trials run and comes back on the same database."""
+    port, database = _free_port(), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    server = _serve(database, tmp_path, port)
+    try:
+        file, home = sweep(tmp_path, {"experiment": {"epochs": 60}, "seeds": 1})
+        process = start(["pg-sweep", str(file)], home, uri)
+        wait_until(lambda: bool(list(home.glob("trials/*/step-*"))), process)
+        server.kill()
+        server.wait()
+        begun = {path: path.stat().st_size for path in home.glob("trials/*/metrics.jsonl")}
+        wait_until(lambda: any(p.stat().st_size > 2 * size for p, size in begun.items()), process)
+        server = _serve(database, tmp_path, port)
+        assert process.wait(timeout=300) == 0, (home / "stderr.txt").read_text()
+        with Store.open(home) as store:
+            for stored in runs(home).values():
+                assert stored.status == "FINISHED"
+                steps = [step for step, _ in store.history(stored.run_id, "train/loss")]
+                assert steps == list(range(1, 61))
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _serve(database: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """An MLflow server that answers."""
+    server = subprocess.Popen(
+        server_command(database, folder / "artifacts", port), env=server_environment()
+    )
+    while not _answers(port):
+        assert server.poll() is None, "the server ended"
+        time.sleep(0.2)
+    return server
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

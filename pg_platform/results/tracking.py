@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -70,6 +71,7 @@ class Store:
         self.artifacts = root / "artifacts"
         self._lock = root / ".store.lock"
         self._client = _ask(MlflowClient, uri)
+        self._patience = patience
         self._writer = Writer(self._send, patience)
         self._marks: dict[str, dict[str, int]] = {}
 
@@ -84,7 +86,7 @@ class Store:
         with locked(root / ".store.lock"):
             uri = os.environ.get("MLFLOW_TRACKING_URI") or write_ahead(root / "mlflow.db")
             store = cls(uri, root, patience)
-            _ask(store._client.search_experiments, max_results=1)
+            store._ask(store._client.search_experiments, max_results=1)
         return store
 
     def __enter__(self) -> Self:
@@ -101,7 +103,7 @@ class Store:
     def experiment(self, name: str, metric: Metric) -> str:
         """The id of the experiment called `name`, created if absent."""
         with locked(self._lock):
-            found = _ask(self._client.get_experiment_by_name, name)
+            found = self._ask(self._client.get_experiment_by_name, name)
             if found is None:
                 return self._create_experiment(name, metric)
         if found.lifecycle_stage != "active":
@@ -113,7 +115,7 @@ class Store:
 
     def find_experiment(self, name: str) -> str | None:
         """The id of the experiment called `name`; None where there is none."""
-        found = _ask(self._client.get_experiment_by_name, name)
+        found = self._ask(self._client.get_experiment_by_name, name)
         return None if found is None else str(found.experiment_id)
 
     def run(  # noqa: PLR0913 - three of them by keyword
@@ -149,7 +151,7 @@ class Store:
 
     def look(self, run_id: str) -> StoredRun:
         """The run as it stands."""
-        return _stored(_ask(self._client.get_run, run_id))
+        return _stored(self._ask(self._client.get_run, run_id))
 
     def trials(self, sweep_run_id: str) -> list[StoredRun]:
         """The trials below a sweep's run, the oldest first."""
@@ -201,7 +203,7 @@ class Store:
         ]
         for run in orphans:
             self.tag(run.run_id, {"pg.orphaned": "true", "pg.stop_reason": "driver died"})
-            _ask(self._client.set_terminated, run.run_id, "KILLED")
+            self._ask(self._client.set_terminated, run.run_id, "KILLED")
         return [run.name for run in orphans]
 
     def log(self, run_id: str, rows: Iterable[Row]) -> None:
@@ -233,12 +235,12 @@ class Store:
         self.flush()
         self._marks.pop(run_id, None)
         self.tag(run_id, {"pg.stop_reason": reason})
-        _ask(self._client.set_terminated, run_id, status)
+        self._ask(self._client.set_terminated, run_id, status)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run, replacing those it has."""
         entities = [mlflow.entities.RunTag(key, value) for key, value in tags.items()]
-        _ask(self._client.log_batch, run_id, tags=entities)
+        self._ask(self._client.log_batch, run_id, tags=entities)
 
     def note(self, run_id: str, markdown: str) -> None:
         """Sets a run's description."""
@@ -247,7 +249,7 @@ class Store:
 
     def note_experiment(self, experiment_id: str, markdown: str) -> None:
         """Sets an experiment's description."""
-        _ask(self._client.set_experiment_tag, experiment_id, "mlflow.note.content", markdown)
+        self._ask(self._client.set_experiment_tag, experiment_id, "mlflow.note.content", markdown)
 
     def put_evaluation(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Adds results of an evaluation, at step 0; one that differs from the stored is shown."""
@@ -258,7 +260,7 @@ class Store:
             for name, value in metrics.items()
             if name not in stored or stored[name] != value
         ]
-        _ask(self._client.log_batch, run_id, metrics=new)
+        self._ask(self._client.log_batch, run_id, metrics=new)
 
     def put_bytes(self, run_id: str, path: str, content: bytes) -> None:
         """Writes a file of a run, such as "report/figure.png", replacing it."""
@@ -266,7 +268,7 @@ class Store:
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary, name)
             file.write_bytes(content)
-            _ask(self._client.log_artifact, run_id, str(file), folder or None)
+            self._ask(self._client.log_artifact, run_id, str(file), folder or None)
 
     def put_text(self, run_id: str, path: str, content: str) -> None:
         """Writes a text file of a run, such as "config/sweep.yaml", replacing it."""
@@ -275,12 +277,14 @@ class Store:
     def text(self, run_id: str, path: str) -> str:
         """Reads a text file of a run."""
         with tempfile.TemporaryDirectory() as temporary:
-            return Path(_ask(self._client.download_artifacts, run_id, path, temporary)).read_text()
+            return Path(
+                self._ask(self._client.download_artifacts, run_id, path, temporary)
+            ).read_text()
 
     def find_text(self, run_id: str, path: str) -> str | None:
         """Reads a text file of a run; None where it has none."""
         folder = path.rpartition("/")[0]
-        there = _ask(self._client.list_artifacts, run_id, folder or None)
+        there = self._ask(self._client.list_artifacts, run_id, folder or None)
         return self.text(run_id, path) if path in {file.path for file in there} else None
 
     def put_table(self, run_id: str, path: str, table: Table) -> None:
@@ -301,7 +305,7 @@ class Store:
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of a metric, by step; empty where the run has none."""
-        values = _ask(self._client.get_metric_history, run_id, metric)
+        values = self._ask(self._client.get_metric_history, run_id, metric)
         return sorted((value.step, value.value) for value in values)
 
     def copy_metrics(self, source_run_id: str, run_id: str) -> None:
@@ -322,7 +326,7 @@ class Store:
             run_id, {"pg.superseded_key": run.key or "", "pg.key": "", "pg.kind": "superseded"}
         )
         if "mlflow.parentRunId" in run.tags:
-            _ask(self._client.delete_tag, run_id, "mlflow.parentRunId")
+            self._ask(self._client.delete_tag, run_id, "mlflow.parentRunId")
 
     def set_views(self, experiment_id: str, views: Sequence[View]) -> None:
         """Saves views in an experiment: the first stands on top of MLflow's menu."""
@@ -333,20 +337,43 @@ class Store:
             )
             return
         for tag, value in encode(views, milliseconds()).items():
-            _ask(self._client.set_experiment_tag, experiment_id, tag, value)
+            self._ask(self._client.set_experiment_tag, experiment_id, tag, value)
+
+    def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls MLflow, again and again where it does not answer, as long as the patience lasts."""
+        pause, deadline = self._patience.first, time.monotonic() + self._patience.total
+        while True:
+            try:
+                return _ask(call, *arguments, **options)
+            except StoreUnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, self._patience.longest)
+
+    def _all_pages(self, search: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = self._ask(search, *arguments, page_token=token, **options)
+            found += page
+            token = page.token
+            if not token:
+                return found
 
     def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> list[StoredRun]:
         assert not any("'" in value for value in tags.values()), f"a quote in {tags}"
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         oldest_first = ["attributes.start_time ASC"]
-        runs = _all_pages(self._client.search_runs, experiment_ids, wanted, order_by=oldest_first)
+        runs = self._all_pages(
+            self._client.search_runs, experiment_ids, wanted, order_by=oldest_first
+        )
         return [_stored(run) for run in runs]
 
     def _trials(self) -> list[StoredRun]:
         return self._search(self._experiments(), {"pg.kind": "trial"})
 
     def _experiments(self) -> list[str]:
-        return [found.experiment_id for found in _all_pages(self._client.search_experiments)]
+        return [found.experiment_id for found in self._all_pages(self._client.search_experiments)]
 
     def _create_experiment(self, name: str, metric: Metric) -> str:
         tags = {
@@ -355,22 +382,22 @@ class Store:
             "mlflow.experiment.primaryMetric.greaterIsBetter": str(metric.goal == "maximize"),
         }
         place = None if self.uri.startswith("http") else str(self.artifacts / name)
-        return str(_ask(self._client.create_experiment, name, place, tags))
+        return str(self._ask(self._client.create_experiment, name, place, tags))
 
     def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
-        run = _ask(self._client.create_run, experiment_id, run_name=name, tags=dict(tags))
+        run = self._ask(self._client.create_run, experiment_id, run_name=name, tags=dict(tags))
         return str(run.info.run_id)
 
     def _reopen(self, run: StoredRun) -> None:
         for ended in {"pg.stop_reason", "pg.orphaned"} & run.tags.keys():
-            _ask(self._client.delete_tag, run.run_id, ended)
-        _ask(self._client.update_run, run.run_id, "RUNNING")
+            self._ask(self._client.delete_tag, run.run_id, ended)
+        self._ask(self._client.update_run, run.run_id, "RUNNING")
 
     def _log_params(self, run_id: str, params: Mapping[str, str], known: Mapping[str, str]) -> None:
         new = [mlflow.entities.Param(k, v) for k, v in params.items() if k not in known]
         for start in range(0, len(new), _PARAMS_PER_CALL):
             chunk = new[start : start + _PARAMS_PER_CALL]
-            _ask(self._client.log_batch, run_id, params=chunk)
+            self._ask(self._client.log_batch, run_id, params=chunk)
 
     def _send(self, run_id: str, values: Sequence[Measurement]) -> None:
         if run_id not in self._marks:
@@ -389,16 +416,6 @@ def _ask(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         status = error.get_http_status_code()
         kind = StoreUnavailableError if status >= 500 or status == 429 else StoreError
         raise kind(str(error).strip().partition("\n")[0]) from error
-
-
-def _all_pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-    found, token = [], None
-    while True:
-        page = _ask(search, *arguments, page_token=token, **options)
-        found += page
-        token = page.token
-        if not token:
-            return found
 
 
 def _stored(run: Any) -> StoredRun:

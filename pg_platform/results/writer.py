@@ -28,7 +28,7 @@ class StoreUnavailableError(StoreError):
 class Patience:
     """For how many seconds a store that does not answer is tried again, and at what intervals."""
 
-    total: float = 60.0
+    total: float = 600.0
     first: float = 0.2
     longest: float = 10.0
 
