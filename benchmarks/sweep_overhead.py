@@ -1,4 +1,4 @@
-"""What a trial of a sweep costs beyond its steps: pg-sweep, Tune with functions, Tune with trainers.
+"""What a trial of a sweep costs beyond its steps: pg-sweep, raw Tune functions, raw trainers.
 
     python -m benchmarks.sweep_overhead [--quick]
 
@@ -45,9 +45,9 @@ SMALL: dict[str, Any] = {
 
 
 def main() -> None:
-    """Print what each contender costs a trial; the ratio is that of the wall times."""
+    """Print what each contender costs a trial; the ratio is that of the warm costs or the wall."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="no trials of 20 s")
+    parser.add_argument("--quick", action="store_true", help="CPU time only, no trials of 20 s")
     parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.play:
@@ -57,15 +57,19 @@ def main() -> None:
     loop = [measured("loop", count)[0] for count in (FEW, MANY)]
     steps = (loop[1] - loop[0]) / (MANY - FEW)
     print(f"steps of a trial: {steps:.2f} CPU-s")
+    warm_of: dict[str, float] = {}
     for name, few, many in (
         ("ours", FEW, MANY),
         ("functions", FEW, MANY),
         ("trainers", 1, 1 + TRAINERS),
     ):
         small, large = (measured(name, count)[0] for count in (few, many))
-        warm = (large - small) / (many - few) - steps
+        warm = warm_of[name] = (large - small) / (many - few) - steps
         print(f"{name:<10} cold {large / many - steps:6.2f}, warm {warm:6.2f} CPU-s a trial")
-    epochs = SMALL["epochs"] if asked.quick else _epochs_of(20.0)
+    if asked.quick:
+        print(verdict("sweep_overhead", warm_of["ours"] / warm_of["functions"], "<= 1"))
+        return
+    epochs = _epochs_of(20.0)
     alone = measured("loop", 1, epochs)[1] - measured("loop", 1, 1)[1]
     swept = measured("ours", MANY, epochs)[1]
     print(f"{MANY} trials of {alone:.1f} s on {SLOTS} slots: {swept:.1f} s")

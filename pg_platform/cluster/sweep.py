@@ -127,8 +127,12 @@ class Segments(Searcher):
 def end_process(place: dict[str, str]) -> None:
     """Kill a process on the node where it runs."""
     strategy = NodeAffinitySchedulingStrategy(place["node"], soft=False)
-    task = ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=strategy)
-    ray.get(task.remote(int(place["pid"]), signal.SIGKILL))
+    task = ray.remote(_kill).options(num_cpus=0, scheduling_strategy=strategy)
+    ray.get(task.remote(int(place["pid"])))
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
 
 
 def _folder_name(trial: Any) -> str:
