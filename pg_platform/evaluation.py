@@ -116,9 +116,6 @@ class _Work:
         """One line a result."""
         evaluation = find_evaluation(name)
         if isinstance(evaluation, JointEvaluation):
-            if len(self.targets) < 2:
-                yield f"{name}: left out, it compares runs and {self.target} is one"
-                return
             several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
             measured = evaluation.evaluate_together(several, options)
             sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
