@@ -22,7 +22,7 @@ from pg_platform.game.symbols import Pixels
 from pg_platform.results.figures import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.pictures import shown
-from pg_platform.results.played_split import patch_game, some, subset
+from pg_platform.results.played_split import some, subset
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -79,7 +79,7 @@ def within_over_between(values: Tensor, groups: list[Tensor]) -> float:
 @torch.no_grad()
 def _sent(trained: Trained, options: Options) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each symbol that is sent: its patch's pixels, itself, its posterior, its image."""
-    game, cut = patch_game(trained), Pixels(trained.experiment.speaker.patch_size)
+    game, cut = trained.game, Pixels(trained.experiment.speaker.patch_size)
     everything = open_images(trained.experiment.data, "val")
     chosen = some(torch.arange(len(everything)), options.images, options.seed, "symbols")
     found, seen = [], 0

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from pg_platform.cluster.driver import trial_folder
-from pg_platform.cluster.standing import Retry, look_up
-from pg_platform.config.plan import plan
+from pg_platform.cluster.standing import searched_before
+from pg_platform.config.plan import Trial, plan
 from pg_platform.config.sweep import Sweep
 from pg_platform.data.identity import identity
 from pg_platform.results.answer import answer
@@ -26,7 +26,7 @@ def write_again(sweep: Sweep, root: Path, to: Path | None) -> Iterator[str]:
     with closing(Store.open(root)) as store:
         runs = TrialRuns.found(store, sweep, partial(trial_folder, root))
         assert runs.parent is not None, "a sweep that was found has a run"
-        trials = look_up(runs, list(plan(sweep, identity)), sweep, Retry()).trials
+        trials = _trials(runs, sweep)
         table = write_report(store, runs.parent, sweep, trials)
         yield answer(table)
         if to is not None:
@@ -68,9 +68,15 @@ def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
     """What the store has of one sweep, compared and judged anew."""
     found = TrialRuns.found(store, sweep, partial(trial_folder, root))
     assert found.parent is not None, "a sweep that was found has a run"
-    trials = look_up(found, list(plan(sweep, identity)), sweep, Retry()).trials
+    trials = _trials(found, sweep)
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(found.parent)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
-    story = Story(store, store.look(found.parent), sweep, trials)
+    story = Story(store, store.look(found.parent), sweep, trials, runs)
     paper, question = sweep.file.paper, sweep.file.question
     return Entry(sweep.name, question, paper, comparison, story.verdicts(), found.parent)
+
+
+def _trials(runs: TrialRuns, sweep: Sweep) -> list[Trial]:
+    """The plan, and what a search has added to it; a report takes over nothing."""
+    planned = list(plan(sweep, identity))
+    return [*planned, *searched_before(runs.before().values(), planned, sweep)]

@@ -240,3 +240,40 @@ def test_a_search_is_asked_when_nothing_is_left_and_told_once_a_point(runs: Tria
     finish(made, started(made).trial, 0.6)
     assert search.told["V=64"] == ([0.6], False)
     assert made.next() is Waiting.FOR_NOTHING
+
+
+def test_a_seed_that_was_killed_does_not_hold_its_point(runs: TrialRuns) -> None:
+    """One seed is killed in the queue, one at a rung: the others are judged without them."""
+    early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3, "min_points": 2}
+    trials = vocabularies([2, 8, 64], seeds=2)
+    made = conductor(runs, trials, early_terminate=early)
+    assert not made.leave_out(trials[1].id, "killed")
+    for value in (0.9, 0.2, 0.2, 0.1, 0.1):
+        segment = started(made)
+        made.rows(segment.trial, rows(ACCURACY.name, [value]))
+        made.end(segment.trial, Outcome.PAUSED)
+    assert not made.leave_out(trials[2].id, "killed")
+    assert runs.store.look(runs.ids[trials[2].id]).tags["pg.stop_reason"] == "killed"
+    assert started(made).trial is trials[0]
+    assert made.record.verdict.pruned == {trial.id for trial in trials[3:]}
+
+
+def test_a_search_is_told_of_a_point_whose_last_seed_was_killed(runs: TrialRuns) -> None:
+    search = Searched([vocabularies([2], seeds=2)])
+    made = conductor(runs, [], search=search)
+    first, second = (started(made).trial for _ in range(2))
+    finish(made, first, 0.2)
+    assert made.leave_out(second.id, "killed")
+    made.end(second, Outcome.INTERRUPTED)
+    assert search.told == {"V=2": ([0.2], False)}
+
+
+def test_a_point_without_memory_takes_along_its_seeds_at_a_rung(runs: TrialRuns) -> None:
+    early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
+    trials = vocabularies([2], seeds=2)
+    made = conductor(runs, trials, early_terminate=early)
+    first = started(made).trial
+    made.rows(first, rows(ACCURACY.name, [0.5]))
+    made.end(first, Outcome.PAUSED)
+    made.fail(started(made).trial, OUT_OF_MEMORY)
+    assert made.record.verdict.infeasible.keys() == {trial.id for trial in trials}

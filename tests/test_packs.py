@@ -375,3 +375,18 @@ class TestObjectStore:
         with pytest.raises(ValueError, match=rf"{shard.name} has another hash than its manifest"):
             open_images(there, "train")
         assert not list(home.rglob(shard.name))
+
+    @pytest.mark.usefixtures("home")
+    def test_a_pack_that_was_replaced_there_is_brought_anew(
+        self, source: ImageFolder, tmp_path: Path
+    ) -> None:
+        """Same address, same names of shards, other pixels."""
+        there = self.remote(make(source, tmp_path / "pack"))
+        old = image(open_images(there, "train"), 0)
+        shutil.rmtree(tmp_path / "pack")
+        shutil.rmtree(tmp_path / "source")
+        write_folder(tmp_path / "source", 60, "png", (45, 60))
+        here = make(folder(tmp_path / "source"), tmp_path / "pack")
+        want, got = (image(open_images(data, "train"), 0) for data in (here, there))
+        assert torch.equal(got, want)
+        assert got.shape != old.shape

@@ -23,8 +23,10 @@ from pg_platform.config.places import recipe_names
 from pg_platform.data.images import open_images
 from pg_platform.methods import build
 from pg_platform.training import checkpoint
+from pg_platform.training.checkpoint import Progress
 from pg_platform.training.journal import Journal
-from pg_platform.training.loop import train
+from pg_platform.training.learner import Learner
+from pg_platform.training.loop import STOP_POLL_STEPS, train
 from pg_platform.training.place import Place, local_place
 from pg_platform.training.rows import Outcome, Row
 from tests.small import SMALL, environment, merged, small_recipe, write_experiment
@@ -194,7 +196,6 @@ def test_training_in_fp16_scales_its_loss_and_continues_bit_for_bit(tmp_path: Pa
     experiment = Experiment.model_validate(merged(SMALL, half))
     _, rows = play(experiment, tmp_path / "whole")
     assert math.isfinite(rows[-1].metrics["train/loss"])
-    assert 0 <= rows[-1].metrics["optim/skipped_steps"] < 1
     assert rows[-1].metrics.keys() == set(metric_names(experiment))
     steps = iter(range(1, 100))
     play(experiment, tmp_path / "cut", stop=lambda: next(steps) == 3)
@@ -284,3 +285,70 @@ def test_pg_train_local_killed_and_started_again(tmp_path: Path) -> None:
     assert "finished before" in third.stdout
     (folder,) = (home / "trials").iterdir()
     assert [row.epoch for row in Journal(folder / "metrics.jsonl").rows()] == [1, 2, 3]
+
+
+def test_a_step_that_overflows_in_fp16_is_left_out_and_counted() -> None:
+    experiment = Experiment.model_validate(merged(SMALL, {"precision": "fp16"}))
+    learner, progress = Learner(experiment, local_place(experiment.resources)), Progress()
+    batches = learner.batches(progress)
+    scaler = learner.gradients.scaler
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**120})
+    before = [parameter.detach().clone() for parameter in learner.method.parameters()]
+    learner.step(next(batches), progress)
+    assert all(map(torch.equal, before, learner.method.parameters()))
+    assert learner.sums["skipped_steps"] == 1
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 1.0})
+    learner.step(next(batches), progress)
+    assert not all(map(torch.equal, before, learner.method.parameters()))
+    assert learner.sums["skipped_steps"] == 1
+    assert learner.sums["grad_norm"].isfinite()
+
+
+def test_a_run_that_pauses_at_an_epoch_ends_as_one_that_does_not(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate(merged(SMALL, {"epochs": 3}))
+    place = local_place(experiment.resources)
+    whole, rows = play(experiment, tmp_path / "whole")
+    told: list[Row] = []
+    outcomes = [
+        train(
+            experiment,
+            tmp_path / "parts",
+            place=place,
+            report=told.extend,
+            should_stop=lambda: False,
+            until=until,
+        )
+        for until in (1, 2, 7)
+    ]
+    assert outcomes == [Outcome.PAUSED, Outcome.PAUSED, Outcome.COMPLETED]
+    assert whole is Outcome.COMPLETED
+    assert [row.epoch for row in told] == [1, 1, 2, 1, 2, 3]
+    assert_equal_weights(tmp_path / "parts", tmp_path / "whole")
+    assert results(told[-3:]) == results(rows)
+
+
+def _stopped(rank: int, folder: str) -> None:
+    """A worker of two, of which only rank 0 is ever asked to stop."""
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    changes = {"epochs": 40, "resources": {"workers": 2}}
+    experiment = Experiment.model_validate(merged(SMALL, changes))
+    outcome = train(
+        experiment,
+        Path(folder) / "run",
+        place=Place(torch.device("cpu"), rank, 2),
+        report=lambda _: None,
+        should_stop=lambda: rank == 0,
+    )
+    Path(folder, f"{rank}.txt").write_text(outcome.value)
+    dist.destroy_process_group()
+
+
+def test_several_workers_stop_together_soon_after_the_first_was_asked(tmp_path: Path) -> None:
+    spawn(_stopped, args=(str(tmp_path),), nprocs=2)
+    said = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+    assert said == {Outcome.INTERRUPTED.value}
+    path = checkpoint.latest(tmp_path / "run")
+    assert path is not None
+    assert 0 < checkpoint.load_progress(path).step <= 3 * STOP_POLL_STEPS

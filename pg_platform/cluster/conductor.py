@@ -160,7 +160,10 @@ class Conductor:
                 self.record.pause(trial)
                 self.judge.arrive(trial.group, trial.seed, segment.until)
             case Outcome.INTERRUPTED:
-                self.record.interrupt(trial, self.stop_reasons.pop(trial.id, "interrupted"))
+                reason = self.stop_reasons.pop(trial.id, None)
+                self.record.interrupt(trial, reason or "interrupted")
+                if reason is not None:
+                    self._settled(trial, dropped=True)
             case Outcome.COMPLETED:
                 self.record.finish(trial)
                 self._settled(trial, dropped=False)
@@ -197,10 +200,20 @@ class Conductor:
             self.record.say(f"no new trial starts: {why}")
 
     def leave_out(self, trial_id: str, why: str) -> bool:
-        """Take a trial out of the queue; True where it runs, and has to be asked to stop."""
-        self.stop_reasons[trial_id] = why
-        self.queue = deque(s for s in self.queue if s.trial.id != trial_id)
-        return trial_id in self.running
+        """Take a trial out of the sweep; True where it runs, and has to be asked to stop.
+
+        Its point is judged, and a search is told, without it.
+        """
+        if trial_id in self.running:
+            self.stop_reasons[trial_id] = why
+            return True
+        for segment in self._withdraw(lambda trial: trial.id == trial_id):
+            if segment.trial.id in self.record.paused:
+                self.record.interrupt(segment.trial, why)
+            else:
+                self.record.verdict.not_started.add(trial_id)
+            self._settled(segment.trial, dropped=True)
+        return False
 
     def abandon(self) -> None:
         """Nothing runs any more: trials at a rung are interrupted, the others were not started."""
@@ -269,12 +282,19 @@ class Conductor:
             self.search.tell(trial.group, list(point.results.values()), pruned=pruned)
 
     def _infeasible(self, trial: Trial, error: str) -> None:
-        """A point that does not fit: its other seeds need not be tried."""
-        kin = [s.trial for s in self.queue if s.trial.group == trial.group]
-        self.queue = deque(s for s in self.queue if s.trial.group != trial.group)
-        for each in (trial, *kin):
+        """A point that does not fit: its other seeds need not be tried; those that run find out."""
+        kin = self._withdraw(lambda other: other.group == trial.group)
+        for each in (trial, *(segment.trial for segment in kin)):
             self.record.infeasible(each, error)
             self._settled(each, dropped=True)
+
+    def _withdraw(self, wanted: Callable[[Trial], bool]) -> list[Segment]:
+        """Segments that wait to start or at a rung, taken out."""
+        waiting = [*self.queue, *self.held.values()]
+        taken = [segment for segment in waiting if wanted(segment.trial)]
+        self.queue = deque(segment for segment in self.queue if not wanted(segment.trial))
+        self.held = {i: segment for i, segment in self.held.items() if not wanted(segment.trial)}
+        return taken
 
 
 def _smaller(segment: Segment) -> Segment | None:

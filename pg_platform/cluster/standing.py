@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     are left as they are, unless `retry` says otherwise.
     """
     before = runs.before()
-    standing = Standing(runs, [*planned, *_searched(before.values(), planned, sweep)])
+    standing = Standing(runs, [*planned, *searched_before(before.values(), planned, sweep)])
     if retry.fresh:
         _set_aside(runs, before, standing.trials)
         return standing
@@ -117,7 +117,9 @@ def _finished(before: Mapping[str, StoredRun]) -> set[str]:
     return {trial_id for trial_id, run in before.items() if run.status == "FINISHED"}
 
 
-def _searched(before: Any, planned: Sequence[Trial], sweep: Sweep) -> list[Trial]:
+def searched_before(
+    before: Iterable[StoredRun], planned: Sequence[Trial], sweep: Sweep
+) -> list[Trial]:
     """Trials that a search has added in earlier calls, all seeds of each point."""
     if sweep.space is None:
         return []

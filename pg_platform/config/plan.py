@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,9 +53,10 @@ def plan(sweep: Sweep, identity: Callable[[Data], str]) -> tuple[Trial, ...]:
     points are the same run, such as two folders with equal images.
     """
     identities = {data: identity(data) for data in dict.fromkeys(e.data for e in sweep.experiments)}
-    trials: dict[str, Trial] = {}
+    labels, trials = short_labels(sweep.parameters), dict[str, Trial]()
     for values, shared in zip(sweep.points, sweep.experiments, strict=True):
-        for trial in _of_point(sweep, values, shared, identities[shared.data]):
+        group = _group(values, labels)
+        for trial in _seeds(group, values, shared, sweep.seeds, identities[shared.data]):
             twin = trials.setdefault(trial.id, trial)
             if twin is not trial:
                 raise ConfigError([f"{trial.name} and {twin.name} are one run; leave one out"])
@@ -66,18 +67,26 @@ def trials_of_point(
     sweep: Sweep, point: Point, identity: Callable[[Data], str], choice: Mapping[str, Any]
 ) -> list[Trial]:
     """The trials of a point that a search chose while the sweep runs."""
+    group = _group(point.values, short_labels(sweep.parameters))
     data_hash = identity(point.experiment.data)
-    found = _of_point(sweep, point.values, point.experiment, data_hash)
+    found = _seeds(group, point.values, point.experiment, sweep.seeds, data_hash)
     return [replace(trial, choice=dict(choice)) for trial in found]
 
 
-def _of_point(
-    sweep: Sweep, values: Mapping[str, Any], shared: Experiment, data_hash: str
+def _group(values: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    """The name of a point: `V=64 l=2`; empty where nothing varies."""
+    return " ".join(f"{labels[key]}={compact(value)}" for key, value in values.items())
+
+
+def _seeds(
+    group: str,
+    values: Mapping[str, Any],
+    shared: Experiment,
+    seeds: Sequence[int],
+    data_hash: str,
 ) -> Iterator[Trial]:
-    """A trial for each seed."""
-    labels = short_labels(sweep.parameters)
-    group = " ".join(f"{labels[key]}={compact(value)}" for key, value in values.items())
-    for seed in sweep.seeds:
+    """The trials of a point."""
+    for seed in seeds:
         experiment = shared.model_copy(update={"seed": seed})
         yield Trial(
             id=trial_id(experiment, data_hash),

@@ -137,8 +137,8 @@ class EarlyTerminate(Section):
     A point is judged at a rung once all its seeds have reached it, by the mean of its seeds.
     Rungs are at `min_epochs` times powers of `reduction_factor`. asha keeps the best
     1/`reduction_factor` of the points that reached a rung (Li et al. 2020); hyperband is asha in
-    brackets that start at different rungs; median stops a point below the median of the others'
-    running means (Golovin et al. 2017).
+    brackets that start at different rungs; median stops a point below the median of the others
+    at the rung, after Golovin et al. 2017, who compare running means.
     """
 
     type: Literal["none", "asha", "hyperband", "median"] = "none"

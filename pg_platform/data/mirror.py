@@ -50,8 +50,9 @@ def fetch_newest(folder: str, name: str) -> Path:
 def fetch(folder: str, hashes: Iterable[tuple[str, str]]) -> None:
     """Make sure that the files (name, sha256) of `folder` are on this machine, several at a time.
 
-    A remote one is copied once for all the processes of a machine. ValueError where what arrives
-    has another hash; OSError where it cannot be had. Files of a local folder are left to its owner.
+    A remote one is copied once for all the processes of a machine, and anew where its hash is not
+    that of the copy: a pack may be replaced at the same address. ValueError where what arrives has
+    another hash; OSError where it cannot be had. Files of a local folder are left to its owner.
     """
     if not is_remote(folder):
         return
@@ -60,11 +61,16 @@ def fetch(folder: str, hashes: Iterable[tuple[str, str]]) -> None:
     system, root = fs.FileSystem.from_uri(folder.rstrip("/"))
     with (here / ".lock").open("w") as lock, ThreadPoolExecutor(_STREAMS) as pool:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [(name, wanted) for name, wanted in hashes if not (here / name).is_file()]
+        missing = [(name, wanted) for name, wanted in hashes if _held(here / name) != wanted]
 
         def bring(name: str, wanted: str) -> None:
-            arrived = _copy(system, f"{root}/{name}", here / name, wanted)
-            if arrived != wanted:
+            file = here / name
+            _note(file).unlink(missing_ok=True)
+            arrived = _copy(system, f"{root}/{name}", file, wanted)
+            if arrived == wanted:
+                _note(file).write_text(wanted)
+            else:
+                file.unlink(missing_ok=True)
                 raise ValueError(
                     f"data.path: {folder}/{name} has another hash than its manifest says; pack "
                     "and copy it again"
@@ -72,6 +78,16 @@ def fetch(folder: str, hashes: Iterable[tuple[str, str]]) -> None:
 
         for job in [pool.submit(bring, *file) for file in missing]:
             job.result()
+
+
+def _held(file: Path) -> str | None:
+    """The hash that the copy had when it arrived; None where there is no whole copy."""
+    note = _note(file)
+    return note.read_text() if file.is_file() and note.is_file() else None
+
+
+def _note(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
 
 
 def _copy(system: fs.FileSystem, source: str, dest: Path, wanted: str | None = None) -> str:

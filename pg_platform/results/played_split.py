@@ -11,7 +11,6 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.split import Encoded
-from pg_platform.game.patch_game import PatchGame
 from pg_platform.results.trained import Trained
 
 
@@ -111,14 +110,3 @@ class _Chosen:
 
     def name(self, position: int) -> str:
         return self.all.name(self.rows[position])
-
-
-def patch_game(trained: Trained) -> PatchGame:
-    """The method as a speaker and a listener; ValueError where it is something else."""
-    match trained.method:
-        case PatchGame() as game:
-            return game
-        case other:
-            raise ValueError(
-                f"this evaluation wants a patch game, got {type(other).__name__}; give another run"
-            )

@@ -74,7 +74,7 @@ def write_report(
     curves, run = _figure(store, comparison), store.look(sweep_run_id)
     for suffix, content in drawn(curves).items():
         store.put_bytes(sweep_run_id, f"{FIGURE}.{suffix}", content)
-    story = Story(store, run, sweep, trials)
+    story = Story(store, run, sweep, trials, runs)
     verdicts = story.write(comparison, curves) if whole else story.verdicts()
     text = description(comparison, run, [each.reason for each in verdicts])
     store.note(run.run_id, text)

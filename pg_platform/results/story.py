@@ -39,9 +39,17 @@ _MOST_HEAT_MAPS = 3
 class Story:
     """All that a sweep's page tells, as the store has it now."""
 
-    def __init__(self, store: Store, run: StoredRun, sweep: Sweep, trials: Sequence[Trial]) -> None:
-        self.store, self.run, self.sweep, self.trials = store, run, sweep, trials
-        self.runs = {found.tags["pg.trial_id"]: found for found in store.trials(run.run_id)}
+    def __init__(
+        self,
+        store: Store,
+        run: StoredRun,
+        sweep: Sweep,
+        trials: Sequence[Trial],
+        runs: Mapping[str, StoredRun],
+    ) -> None:
+        """`runs` are those of the trials, by trial id."""
+        self.store, self.run, self.sweep = store, run, sweep
+        self.trials, self.runs = trials, runs
 
     def verdicts(self) -> list[Verdict]:
         """What the sweep says to each claim of the paper, in the order of the file."""
