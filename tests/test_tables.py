@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import ttest_rel
 
 from pg_platform.config.sweep import Metric
 from pg_platform.results.answer import answer
@@ -315,3 +316,22 @@ def test_the_answer_says_how_far_a_sweep_is() -> None:
         "V=2 has val/top1_pool512 0.5 (one seed, no interval), 256x chance."
     )
     assert answer(compare(trials, {}, ACCURACY)) == "0 of 4 trials finished. No result yet."
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [([0.10, 0.15, 0.05], "not distinguishable"), ([0.10, 0.12, 0.08], "better")],
+)
+def test_what_is_distinguishable_is_so_at_five_percent(gains: list[float], verdict: str) -> None:
+    """Two points on either side of it, by scipy's paired t-test; one comparison corrects nothing."""
+    trials = vocabularies([2, 8], seeds=3)
+    base = [0.2, 0.3, 0.25]
+    values = [*base, *(b + gain for b, gain in zip(base, gains, strict=True))]
+    runs = {t.id: stored({ACCURACY.name: v}) for t, v in zip(trials, values, strict=True)}
+    found = compare(trials, runs, ACCURACY)
+    rows = [dict(zip(found.table().columns, row, strict=True)) for row in found.table().rows]
+    p = ttest_rel(values[3:], base).pvalue
+    assert rows[1]["p"] == pytest.approx(p)
+    assert 0.01 < p < 0.1
+    assert (p < 0.05) == (verdict == "better")
+    assert rows[1]["verdict"] == verdict
