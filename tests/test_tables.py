@@ -323,7 +323,7 @@ def test_the_answer_says_how_far_a_sweep_is() -> None:
     [([0.10, 0.15, 0.05], "not distinguishable"), ([0.10, 0.12, 0.08], "better")],
 )
 def test_what_is_distinguishable_is_so_at_five_percent(gains: list[float], verdict: str) -> None:
-    """Two points on either side of it, by scipy's paired t-test; one comparison corrects nothing."""
+    """On either side of it, by scipy's paired t-test; one comparison corrects nothing."""
     trials = vocabularies([2, 8], seeds=3)
     base = [0.2, 0.3, 0.25]
     values = [*base, *(b + gain for b, gain in zip(base, gains, strict=True))]
