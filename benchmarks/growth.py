@@ -33,12 +33,12 @@ from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
 from pg_platform.training.place import Place
 
-BATCH = 16
+BATCH, QUICK_BATCH = 16, 8
 AXES: Mapping[str, tuple[str, tuple[int, ...], float]] = {
     "vocabulary V": ("speaker.vocab_size", (128, 1024, 8192, 65536), 1),
     "symbols a patch l": ("speaker.symbols_per_patch", (1, 2, 4, 8), 1),
     "patches K": ("speaker.patch_size", (32, 16, 8, 4), 1),
-    "image side": ("data.image_size", (64, 128, 192, 256), 2),
+    "image side": ("data.image_size", (64, 96, 128, 256), 2),
 }
 """Name, key, values, and the exponent that the work itself has."""
 
@@ -47,27 +47,28 @@ def main() -> None:
     """Print a table and the exponents; draw them where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", type=Path, help="where to draw the table")
-    parser.add_argument("--quick", action="store_true", help="the first three values of each axis")
+    parser.add_argument("--quick", action="store_true", help="three values an axis, half the batch")
     options = parser.parse_args()
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    count = 3 if options.quick else 4
-    costs = {name: _costs(key, values[:count]) for name, (key, values, _) in AXES.items()}
+    count, batch = (3, QUICK_BATCH) if options.quick else (4, BATCH)
+    costs = {name: _costs(key, values[:count], batch) for name, (key, values, _) in AXES.items()}
     excess = {}
     for name, cost in costs.items():
         exponent = _exponent(cost)
         excess[name] = exponent / AXES[name][2]
         told = "  ".join(f"{at}: {seconds * 1e3:.0f} ms" for at, seconds in cost.items())
         print(f"{name:<18} exponent {exponent:>5.2f}   {told}")
-    alone, two = (_workers(count) for count in (1, 2))
+    alone, two = (_workers(count, batch) for count in (1, 2))
     print(f"workers            1: {alone * 1e3:.0f} ms  2: {two * 1e3:.0f} ms, one thread each")
     if options.figure is not None:
         _draw(costs).savefig(options.figure)
     print(verdict("growth", max(excess.values()), "<= 1.2"))
 
 
-def _costs(key: str, values: tuple[int, ...]) -> dict[int, float]:
+def _costs(key: str, values: tuple[int, ...], batch: int) -> dict[int, float]:
     """Seconds of a step at each value; of patch sizes, at each number of patches."""
-    steps = {value: _Step(_experiment(key, value), Place(torch.device("cpu"))) for value in values}
+    cpu = Place(torch.device("cpu"))
+    steps = {value: _Step(_experiment(key, value, batch), cpu) for value in values}
     seconds = medians({str(value): step for value, step in steps.items()}, 5)
     patches = key == "speaker.patch_size"
     return {
@@ -76,10 +77,10 @@ def _costs(key: str, values: tuple[int, ...]) -> dict[int, float]:
     }
 
 
-def _experiment(key: str, value: int) -> Experiment:
+def _experiment(key: str, value: int, batch: int) -> Experiment:
     section, name = key.split(".")
     settings: dict[str, Any] = {
-        "batch_size": BATCH,
+        "batch_size": batch,
         "precision": "float32",
         "data": {"kind": "shapes", "image_size": 64},
         "speaker": {"patch_size": 8, "rank": {"width": 32}},
@@ -95,7 +96,7 @@ class _Step:
         self.method = build(experiment).train()
         self.optimizer = build_optimizer(self.method, experiment)
         self.gradients = Gradients(self.method, experiment, place)
-        share = BATCH // place.world
+        share = experiment.batch_size // place.world
         side = experiment.data.image_size
         self.views = (torch.randn(share, 3, side, side), torch.randn(share, 3, side, side))
         self.noise = Noise(0, 0, range(place.rank * share, (place.rank + 1) * share), place.device)
@@ -106,18 +107,19 @@ class _Step:
         self.optimizer.step()
 
 
-def _workers(count: int) -> float:
+def _workers(count: int, batch: int) -> float:
     """Seconds of a step of the whole batch on so many workers of one thread each."""
     results = torch.zeros(1).share_memory_()
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_work, args=(count, f"file://{folder}/meeting", results), nprocs=count)
+        spawn(_work, args=(count, batch, f"file://{folder}/meeting", results), nprocs=count)
     return float(results)
 
 
-def _work(rank: int, count: int, meeting: str, results: torch.Tensor) -> None:
+def _work(rank: int, count: int, batch: int, meeting: str, results: torch.Tensor) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    step = _Step(_experiment("speaker.patch_size", 8), Place(torch.device("cpu"), rank, count))
+    place = Place(torch.device("cpu"), rank, count)
+    step = _Step(_experiment("speaker.patch_size", 8, batch), place)
     seconds = medians({"step": step}, 5)["step"]
     if rank == 0:
         results[0] = seconds

@@ -56,6 +56,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--images", type=Path, help="a folder with train/CLASS/IMAGE")
     chosen = parser.parse_args()
+    if chosen.images and not any((chosen.images / "train").glob("*/*")):
+        parser.error(
+            f"--images: no file in {chosen.images}/train/CLASS; give the folder above train"
+        )
     torch.set_num_threads(1)
     repeats = 5 if chosen.quick else 15
     made = nullcontext(str(chosen.images)) if chosen.images else tempfile.TemporaryDirectory()
