@@ -138,6 +138,8 @@ def _draw(costs: Mapping[str, Mapping[int, float]]) -> Figure:
         figure.subplots(1, len(costs), sharey=True), costs.items(), strict=True
     ):
         axes.loglog(list(cost), list(cost.values()), "o-")
+        axes.set_xticks(list(cost), labels=[f"{value:,}" for value in cost], rotation=30)
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         axes.set_xlabel(name)
         axes.set_title(f"exponent {_exponent(cost):.2f}", fontsize=9)
         axes.grid(alpha=0.3)
