@@ -109,6 +109,8 @@ def train(  # noqa: PLR0913 - the options of the command
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
         named = dict.fromkeys(result.verdict.failed, trial.name)
         failed = {named[trial_id]: error for trial_id, error in result.verdict.failed.items()}
+        if result.verdict.infrastructure is not None:
+            sys.exit(_gave_way(result.verdict.infrastructure))
         if outcome := _outcome(failed, interrupted=bool(result.verdict.interrupted)):
             sys.exit(outcome)
 
@@ -189,14 +191,14 @@ def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> N
 
 
 def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
-    """Run the sweeps in order, up to one that is interrupted; the gravest outcome of all."""
+    """Run the sweeps in order, up to one that cannot go on; the gravest outcome of all."""
     from pg_platform.cluster.environment import prepare
 
     prepare(address)  # once: Ray keeps the token with which it started first in a process
     gravest = Exit.DONE
     for each in there:
         outcome = _run_sweep(each, retry)
-        if outcome == Exit.INTERRUPTED:
+        if outcome in {Exit.INTERRUPTED, Exit.INFRASTRUCTURE}:
             sys.exit(outcome)
         # A trial that failed is graver than a budget that is spent.
         gravest = min(filter(None, (gravest, outcome)), default=Exit.DONE)
@@ -270,12 +272,19 @@ def _outcome_of_sweep(result: SweepResult, names: dict[str, str]) -> Exit:
     verdict = result.verdict
     if verdict.cancelled:
         return Exit.INTERRUPTED
+    if verdict.infrastructure is not None:
+        return _gave_way(verdict.infrastructure)
     failed = {names[trial_id]: error for trial_id, error in verdict.failed.items()}
     if verdict.over_budget is not None and not failed:
         click.echo(f"{verdict.over_budget}; the same command with more goes on", err=True)
         return Exit.BUDGET
     failed |= {names[trial_id]: error for trial_id, error in verdict.infeasible.items()}
     return _outcome(failed, interrupted=bool(verdict.interrupted))
+
+
+def _gave_way(what: str) -> Exit:
+    click.echo(f"error: {what}\nmake room, then give the same command: nothing is lost", err=True)
+    return Exit.INFRASTRUCTURE
 
 
 @click.command()

@@ -4,65 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 from pg_platform.results.ui import server_command, server_environment
 from tests.commands import run, start
-from tests.small import write_sweep
+from tests.small_sweeps import reasons, runs, sweep, table, vocabularies, wait_until
 
 NO_MEMORY = 2**40
 """Hidden units of a head that no machine holds: the allocator refuses at once."""
-
-KILLS = int(os.environ.get("PG_KILLS", "30"))
-
-
-def runs(home: Path, sweep: str = "small") -> dict[str, StoredRun]:
-    """The trials of a sweep by name, however they ended."""
-    with Store.open(home) as store:
-        parent = next(each for each in store.sweeps() if each.tags["pg.sweep"] == sweep)
-        return {stored.name: stored for stored in store.trials(parent.run_id)}
-
-
-def reasons(home: Path) -> dict[str, str]:
-    """How each trial ended."""
-    return {name: stored.tags["pg.stop_reason"] for name, stored in runs(home).items()}
-
-
-def table(home: Path, name: str = "tables/comparison.csv") -> str:
-    with Store.open(home) as store:
-        (parent,) = store.sweeps()
-        return store.text(parent.run_id, name)
-
-
-def sweep(folder: Path, changes: Mapping[str, Any]) -> tuple[Path, Path]:
-    """The file of a small sweep and the folder of its store."""
-    return write_sweep(folder, changes), folder / "home"
-
-
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Return once `true`; fail where the process ends before."""
-    while not true():
-        assert process.poll() is None, "the command ended before its time"
-        time.sleep(0.05)
-
-
-def vocabularies(*values: int) -> dict[str, Any]:
-    return {"speaker.vocab_size": {"values": list(values)}}
 
 
 def test_points_that_fall_behind_are_stopped_and_stay_so(tmp_path: Path) -> None:
@@ -219,44 +178,6 @@ def test_a_trial_that_hangs_is_ended_and_taken_up_again(tmp_path: Path) -> None:
     with Store.open(home) as store:
         steps = [step for step, _ in store.history(stored.run_id, "train/loss")]
     assert steps == list(range(1, 31))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_driver_killed_at_many_moments_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    """Each kill at a random moment of a call; then the sweep runs to its end."""
-    changes = {"parameters": vocabularies(2, 4, 8, 16, 32, 64), "experiment": {"epochs": 40}}
-    file, home = sweep(tmp_path, changes)
-    chance = random.Random(0)
-    finished: dict[str, str] = {}
-    for _ in range(KILLS):
-        process = start(["pg-sweep", str(file)], home)
-        try:
-            process.wait(timeout=chance.uniform(3, 14))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        ended = finished_runs(home)
-        assert finished.items() <= ended.items()
-        finished = ended
-    assert run(["pg-sweep", str(file)], home, patience=900).returncode == 0
-    undisturbed = tmp_path / "undisturbed"
-    assert run(["pg-sweep", str(file)], undisturbed, patience=900).returncode == 0
-    assert table(home) == table(undisturbed)
-    with Store.open(home) as store:
-        for stored in runs(home).values():
-            steps = [step for step, _ in store.history(stored.run_id, "train/loss")]
-            assert steps == list(range(1, 41))
-
-
-def finished_runs(home: Path) -> dict[str, str]:
-    """Run ids of the finished trials by name; none where the driver had not come that far."""
-    if not (home / "mlflow.db").exists():
-        return {}
-    with Store.open(home) as store:
-        started = bool(store.sweeps())
-    found = runs(home) if started else {}
-    return {name: stored.run_id for name, stored in found.items() if stored.status == "FINISHED"}
 
 
 @pytest.mark.slow

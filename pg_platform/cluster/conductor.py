@@ -15,7 +15,7 @@ from pg_platform.cluster.record import Record
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep_file import SweepFile
-from pg_platform.training.rows import OUT_OF_MEMORY, Outcome, Row
+from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row
 
 
 class Waiting(Enum):
@@ -169,8 +169,16 @@ class Conductor:
                 self._settled(trial, dropped=False)
 
     def fail(self, trial: Trial, error: str) -> None:
-        """The trial failed; the others go on unless the sweep has had enough."""
+        """The trial failed; the others go on unless the sweep has had enough.
+
+        One that a full disk ended has not failed: it is interrupted, and nothing new starts.
+        """
         segment = self._ended(trial)
+        if error.startswith(DISK_FULL):
+            self.record.interrupt(trial, DISK_FULL)
+            self.record.verdict.infrastructure = error.partition("\n")[0]
+            self.close(DISK_FULL)
+            return
         if error.startswith(OUT_OF_MEMORY) and self.rules.on_oom != "fail":
             smaller = _smaller(segment) if self.rules.on_oom == "micro_batch" else None
             if smaller is None:

@@ -11,7 +11,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.config.plan import Trial
-from pg_platform.training.rows import OUT_OF_MEMORY, Outcome, Row, ran_out_of_memory
+from pg_platform.training.rows import Outcome, Row, shortage
 
 
 class Ledger(tune.Callback):
@@ -62,9 +62,9 @@ class Ledger(tune.Callback):
         """A trial whose process died too often, or whose worker group gave up."""
         planned, error = self._planned(trial), str(trial.get_error() or "its process died")
         if trial.config["segment"] not in self.ended:
-            short = f"{OUT_OF_MEMORY}\n" if ran_out_of_memory(error) else ""
+            lacks = shortage(error)
             self.ended.add(trial.config["segment"])
-            self.conductor.fail(planned, short + error)
+            self.conductor.fail(planned, error if lacks is None else f"{lacks}\n{error}")
         self._release(planned)
 
     def _release(self, planned: Trial) -> None:

@@ -44,19 +44,20 @@ class LocalExecutor:
     ) -> None:
         trial, experiment = segment.trial, segment.experiment
         place = local_place(experiment.resources)
+        folder = trial_folder(self.root, trial)
         conductor.begin(trial)
         conductor.record.facts(trial, place_facts(experiment, place.device))
         try:
             outcome = train(
                 experiment,
-                trial_folder(self.root, trial),
+                folder,
                 place=place,
                 report=partial(conductor.rows, trial),
                 should_stop=interrupted,
                 until=segment.until,
             )
         except (MemoryError, OSError, *TRIAL_ERRORS) as error:
-            conductor.fail(trial, told(error))
+            conductor.fail(trial, told(error, str(folder)))
         except KeyboardInterrupt:  # the second one: what was checkpointed before stays
             conductor.end(trial, Outcome.INTERRUPTED)
             raise

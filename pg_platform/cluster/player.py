@@ -18,24 +18,27 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.training.loop import train
 from pg_platform.training.place import Place, local_place, place_facts
 from pg_platform.training.rows import (
-    OUT_OF_MEMORY,
+    DISK_FULL,
     TRIAL_ERRORS,
     Outcome,
     Row,
-    ran_out_of_memory,
+    shortage,
 )
 
 
 def play_alone(assignment: Assignment) -> None:
     """Train one segment in this process, the only worker; an error is reported, not raised.
 
-    The same numbers would fail again: said once, and not tried again by Tune.
+    The same numbers, or the same disk, would fail again: said once, and not tried again by Tune.
     """
     report = Report(tune.report)
     try:
         play(assignment, local_place(experiment_of(assignment).resources), report)
-    except (MemoryError, *TRIAL_ERRORS) as error:
-        report.end("failed", error=told(error))
+    except (MemoryError, OSError, *TRIAL_ERRORS) as error:
+        text = told(error, assignment.folder)
+        if isinstance(error, OSError) and not text.startswith(DISK_FULL):
+            raise  # it may pass
+        report.end("failed", error=text)
 
 
 def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
@@ -59,12 +62,16 @@ def experiment_of(assignment: Assignment) -> Experiment:
     return Experiment.model_validate_json(assignment.experiment)
 
 
-def told(error: BaseException) -> str:
-    """The traceback; one of a machine out of memory begins with OUT_OF_MEMORY."""
+def told(error: BaseException, folder: str) -> str:
+    """The traceback of a trial that writes to `folder`.
+
+    Where memory or disk have run out it begins with that, see `shortage`.
+    """
     text = "".join(traceback.format_exception(error))
-    if isinstance(error, MemoryError) or ran_out_of_memory(text):
-        return f"{OUT_OF_MEMORY}: {str(error).strip().partition(chr(10))[0]}\n{text}"
-    return text
+    if (lacks := shortage(text)) is None:
+        return text
+    place = f" {folder}:" if lacks == DISK_FULL else ""
+    return f"{lacks}:{place} {str(error).strip().partition(chr(10))[0]}\n{text}"
 
 
 class Report:

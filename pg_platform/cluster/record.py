@@ -23,6 +23,8 @@ class Verdict:
     infeasible: dict[str, str] = field(default_factory=dict)
     not_started: set[str] = field(default_factory=set)
     over_budget: str | None = None
+    infrastructure: str | None = None
+    """What gave way below the trials, as a full disk."""
     cancelled: bool = False
 
 

@@ -12,14 +12,18 @@ Random numbers need no file: every draw is a function of (seed, step), see confi
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from pg_platform.config.experiment import Experiment
@@ -55,15 +59,19 @@ def save(  # noqa: PLR0913 - all that a checkpoint holds
     final = folder / f"step-{progress.step:09d}"
     partial = folder / f".partial-{progress.step:09d}"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     weights = {name: t.detach().cpu().contiguous() for name, t in method.state_dict().items()}
-    save_file(weights, partial / "model.safetensors")
     states = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
-    torch.save(states, partial / "optimizer.pt")
-    (partial / "experiment.json").write_text(experiment.model_dump_json(indent=2))
-    (partial / "progress.json").write_text(json.dumps(asdict(progress)))
-    for path in partial.iterdir():
-        _sync(path)
+    try:
+        partial.mkdir(parents=True)
+        (partial / "experiment.json").write_text(experiment.model_dump_json(indent=2))
+        (partial / "progress.json").write_text(json.dumps(asdict(progress)))
+        (partial / "model.safetensors").write_bytes(to_bytes(weights))
+        (partial / "optimizer.pt").write_bytes(_pickled(states))
+        for path in partial.iterdir():
+            _sync(path)
+    except OSError:  # a full disk: the checkpoint before this one stands, the torn one gives room
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if final.is_dir():  # a stop or `every_steps` fell on the last step of this epoch
         shutil.rmtree(final)
     os.replace(partial, final)
@@ -110,6 +118,13 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: no checkpoint here (no {file.name})")
     weights: dict[str, torch.Tensor] = load_file(file)
     return weights
+
+
+def _pickled(states: Mapping[str, Any]) -> memoryview:
+    """As torch.save has it; onto a file itself, it names no reason where that cannot be written."""
+    buffer = io.BytesIO()
+    torch.save(states, buffer)
+    return buffer.getbuffer()
 
 
 def _read(path: Path, name: str) -> str:

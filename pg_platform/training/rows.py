@@ -27,10 +27,19 @@ class Row:
 OUT_OF_MEMORY = "out of memory"
 """How the error of a trial begins that ran out of memory."""
 
+DISK_FULL = "the disk is full"
+"""How the error of a trial begins that could not write its checkpoint or its rows."""
 
-def ran_out_of_memory(error: str) -> bool:
-    """Whether an error is of a device, or of a process, that has no memory left."""
-    return any(sign in error for sign in ("OutOfMemoryError", "can't allocate memory"))
+_SIGNS = {
+    OUT_OF_MEMORY: ("OutOfMemoryError", "MemoryError", "can't allocate memory"),
+    DISK_FULL: ("No space left on device", "Disk quota exceeded"),
+}
+
+
+def shortage(error: str) -> str | None:
+    """OUT_OF_MEMORY or DISK_FULL where the traceback `error` tells of that, else None."""
+    found = (word for word, signs in _SIGNS.items() if any(sign in error for sign in signs))
+    return next(found, None)
 
 
 class Outcome(Enum):
