@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pg_platform.cluster.control import Control, Request
-from pg_platform.cluster.standing import Retry
+from pg_platform.cluster.standing import Retry, forecast_of, resources_of
 from pg_platform.config.plan import Trial, plan
 from pg_platform.config.sweep import Sweep
 from pg_platform.data.identity import identity
-from pg_platform.data.sizes import check_sizes, split_sizes
-from pg_platform.results.calibrations import calibrations, keep_calibration
+from pg_platform.data.sizes import check_sizes
+from pg_platform.results.calibrations import keep_calibration
 from pg_platform.results.dry_run import DryRun
-from pg_platform.results.forecast import Forecast, shape, slots_on
+from pg_platform.results.forecast import Pace, shape, slots_on
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 
@@ -34,10 +34,10 @@ def dry_run(
     check_sizes(sweep.experiments)
     with closing(Store.open(root)) as store:
         look = _Look(sweep, root, retry, store, trials)
-    dry = look.dry_run(slots)
-    if calibrated:
-        _calibrate(dry, root)
         dry = look.dry_run(slots)
+        if calibrated:
+            _calibrate(dry, root)
+            dry = look.dry_run(slots)
     return dry
 
 
@@ -74,16 +74,19 @@ class _Look:
         self, sweep: Sweep, root: Path, retry: Retry, store: Store, trials: tuple[Trial, ...]
     ) -> None:
         self.sweep, self.root, self.retry, self.trials = sweep, root, retry, trials
+        self.store = store
         found = store.find_experiment(f"patchgame/{sweep.name}")
         runs = [] if found is None else store.runs(found, {"pg.kind": "trial"})
         self.before = {run.tags["pg.trial_id"]: run for run in runs}
         ids = {trial.id for trial in trials}
         self.elsewhere = {} if retry.fresh else store.finished_elsewhere(ids)
-        shapes = dict.fromkeys(shape(trial.experiment) for trial in trials)
-        self.like = [run for each in shapes for run in store.finished_of_shape(each)]
 
     def dry_run(self, slots: int | None) -> DryRun:
+        experiments = [trial.experiment for trial in self.trials]
+        forecast = forecast_of(self.store, self.root, experiments)
         resources = self.sweep.experiment.resources
+        if not forecast.unknown(experiments):
+            resources = resources_of(self.sweep, self.trials, forecast)
         finished = set() if self.retry.fresh else self._with("FINISHED")
         return DryRun(
             self.trials,
@@ -95,10 +98,8 @@ class _Look:
             },
             infeasible={} if self.retry.infeasible else self._infeasible(),
             failed=set() if self.retry.failed else self._with("FAILED"),
-            forecast=Forecast.of(
-                self.like, calibrations(self.root), lambda data: split_sizes(data)["train"]
-            ),
-            slots=slots or slots_on(resources, os.cpu_count() or 1),
+            forecast=forecast,
+            slots=slots or slots_on(resources, os.cpu_count() or 1, _host_gib()),
             usd_per_gpu_hour=self.sweep.file.budget.usd_per_gpu_hour,
         )
 
@@ -111,6 +112,10 @@ class _Look:
         return {i: "out of memory" for i, run in self.before.items() if _is_infeasible(run)}
 
 
+def _host_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
 def _is_infeasible(run: StoredRun) -> bool:
     return run.tags.get("pg.stop_reason") == "infeasible"
 
@@ -121,4 +126,7 @@ def _calibrate(dry: DryRun, root: Path) -> None:
     for experiment in dry.unknown_shapes():
         if experiment.resources.workers == 1:
             found = calibrate(experiment, steps=CALIBRATION_STEPS)
-            keep_calibration(root, shape(experiment), found.device, found.images_per_s)
+            pace = Pace(
+                found.images_per_s, found.device, "calibration", found.peak_gib, found.device_gib
+            )
+            keep_calibration(root, shape(experiment), pace)

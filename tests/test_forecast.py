@@ -170,9 +170,15 @@ def test_hours_and_dollars_are_of_what_a_trial_holds() -> None:
 
 
 def test_slots_are_what_a_machine_holds() -> None:
-    assert slots_on(experiment(resources={"workers": 2, "cpus_per_worker": 3}).resources, 13) == 2
-    assert slots_on(experiment(resources={"cpus_per_worker": 3}).resources, 2) is None
-    assert slots_on(experiment(resources={"gpus_per_worker": 1.0}).resources, 8) is None
+    def slots(cpus: int, **resources: float) -> int | None:
+        return slots_on(experiment(resources=resources).resources, cpus, memory_gib=24.0)
+
+    assert slots(13, workers=2, cpus_per_worker=3) == 2
+    assert slots(2, cpus_per_worker=3) is None
+    assert slots(8, gpus_per_worker=1.0) is None
+    assert slots(8, gib_per_worker=5.0) == 4
+    assert slots(2, gib_per_worker=5.0) == 2
+    assert slots(8, gib_per_worker=25.0) is None
 
 
 def test_seconds_follow_the_images_of_all_epochs() -> None:
@@ -221,9 +227,10 @@ def test_devices_are_never_mixed() -> None:
 def test_calibrations_are_found_again(tmp_path: Path) -> None:
     assert calibrations(tmp_path / "new") == {}
     for device, speed in (("cpu", 10.0), ("H100", 900.0), ("cpu", 12.5)):
-        keep_calibration(tmp_path / "new", "shape", device, speed)
+        pace = Pace(speed, device, "calibration", peak_gib=speed / 100, device_gib=24.0)
+        keep_calibration(tmp_path / "new", "shape", pace)
     found = calibrations(tmp_path / "new")["shape"]
-    assert found == [Pace(900.0, "H100", "calibration"), Pace(12.5, "cpu", "calibration")]
+    assert [(pace.images_per_s, pace.peak_gib) for pace in found] == [(900.0, 9.0), (12.5, 0.125)]
     (tmp_path / "new" / "calibrations.json").write_text("[1")
     with pytest.raises(ValueError, match=r"calibrations\.json"):
         calibrations(tmp_path / "new")
@@ -233,6 +240,7 @@ def test_a_calibration_takes_real_steps_past_the_end_of_a_short_run() -> None:
     found = calibrate(experiment(epochs=1, data={"count": 250}), steps=3)
     assert found.images_per_s > 0
     assert found.device == "cpu"
+    assert 0.1 < found.peak_gib < found.device_gib
 
 
 def test_a_calibration_of_several_workers_is_refused() -> None:

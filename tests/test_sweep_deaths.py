@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -75,7 +76,7 @@ def test_workers_killed_at_many_moments_change_nothing(tmp_path: Path) -> None:
     moments = sorted(chance.sample(range(1, 12 * EPOCHS), WORKER_KILLS))
     process = start(["pg-sweep", str(file)], home)
     for moment in moments:
-        wait_until(lambda moment=moment: rows_written(home) >= moment, process)
+        wait_until(partial(has_written, home, moment), process)
         chance.choice(trial_processes(process)).kill()
     assert process.wait(timeout=900) == 0, (home / "stderr.txt").read_text()
     assert sum(int(stored.tags["pg.attempt"]) - 1 for stored in runs(home).values()) > 0
@@ -148,9 +149,10 @@ def trial_processes(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def rows_written(home: Path) -> int:
-    """Epochs that the trials have reported to their folders, together."""
-    return sum(len(Journal(path).rows()) for path in home.glob("trials/*/metrics.jsonl"))
+def has_written(home: Path, rows: int) -> bool:
+    """Whether the trials have reported so many epochs to their folders, together."""
+    written = (len(Journal(path).rows()) for path in home.glob("trials/*/metrics.jsonl"))
+    return sum(written) >= rows
 
 
 def assert_rows_whole(home: Path) -> None:

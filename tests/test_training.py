@@ -31,7 +31,7 @@ from pg_platform.training.place import Place, local_place
 from pg_platform.training.rows import Outcome, Row
 from tests.small import SMALL, environment, merged, small_recipe, write_experiment
 
-PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share")
+PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share", "perf/peak_memory_gib")
 
 
 def play(

@@ -75,10 +75,13 @@ class Conductor:
         judge: Judge,
         *,
         search: Search | None = None,
+        resources: Resources | None = None,
         spent_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`resources` are those of every trial; None: as its experiment has them."""
         self.rules, self.record, self.judge, self.search = rules, record, judge, search
+        self.resources = resources
         self.clock = clock
         self.limits = Limits(rules, clock(), spent_seconds)
         self.trials: dict[str, Trial] = {}
@@ -111,7 +114,8 @@ class Conductor:
                 self._settled(trial, dropped=trial.id in given_up)
             else:
                 rung = self.judge.next_rung(trial.group, 0)
-                self.queue.append(Segment(trial, rung, trial.experiment.resources))
+                resources = self.resources or trial.experiment.resources
+                self.queue.append(Segment(trial, rung, resources))
 
     def replay(self, trial: Trial, history: Sequence[tuple[int, float]]) -> None:
         """What a trial that finished in an earlier call reported: (epoch, value)."""

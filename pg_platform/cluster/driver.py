@@ -14,7 +14,14 @@ from pg_platform.cluster.lock import only_driver
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record, Verdict
 from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.standing import Retry, Standing, foresee, look_up
+from pg_platform.cluster.standing import (
+    Retry,
+    Standing,
+    forecast_of,
+    foresee,
+    look_up,
+    resources_of,
+)
 from pg_platform.config.experiment import Resources
 from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan, trials_of_point
@@ -22,6 +29,7 @@ from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
+from pg_platform.results.device_share import told_share
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
@@ -92,20 +100,24 @@ def run_sweep(
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
     with only_driver(root, sweep.name):
+        forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
+        resources = resources_of(sweep, planned.trials, forecast)
         runs = TrialRuns.of_sweep(store, sweep, partial(trial_folder, root))
         control = Control(root, sweep.name)
         control.open()
         standing = look_up(runs, planned.trials, sweep, retry or Retry())
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
-        foresee(runs, standing, root)
+        foresee(runs, standing, forecast)
         with Screen(planned.trials, sweep.metric.name) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:
                     screen.show(trial, standing.told[trial.id])
             record = Record(runs, screen, report.write_when_due)
-            conductor = _conductor(sweep, record, standing, planned)
-            _play(conductor, executor, sweep.experiment.resources, control)
+            if resources != sweep.experiment.resources:
+                record.say(f"resources.pack: auto gives each worker {told_share(resources)}")
+            conductor = _conductor(sweep, record, standing, planned, resources)
+            _play(conductor, executor, resources, control)
         verdict = record.verdict
         table = report.write(whole=True)
         runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
@@ -145,7 +157,9 @@ def _play(conductor: Conductor, executor: Executor, resources: Resources, contro
         control.write({"running": False, "trials": trials}, now=True)
 
 
-def _conductor(sweep: Sweep, record: Record, standing: Standing, planned: _Planned) -> Conductor:
+def _conductor(
+    sweep: Sweep, record: Record, standing: Standing, planned: _Planned, resources: Resources
+) -> Conductor:
     rules, search = sweep.file, None
     if sweep.space is not None:
         from pg_platform.cluster.search import PointSearch
@@ -154,7 +168,14 @@ def _conductor(sweep: Sweep, record: Record, standing: Standing, planned: _Plann
         for group, (choice, values) in standing.searched().items():
             search.replay(group, choice, values)
     judge = _judge(rules, sweep.experiment.epochs)
-    conductor = Conductor(rules, record, judge, search=search, spent_seconds=standing.spent_seconds)
+    conductor = Conductor(
+        rules,
+        record,
+        judge,
+        search=search,
+        resources=resources,
+        spent_seconds=standing.spent_seconds,
+    )
     conductor.add(planned.trials, standing.finished, standing.given_up)
     for trial in planned.trials:
         if trial.id in standing.finished:

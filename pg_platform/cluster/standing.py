@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.plan import Trial, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations
+from pg_platform.results.device_share import packed
 from pg_platform.results.forecast import Forecast, shape
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import FORECAST
+from pg_platform.results.tracking import Store
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,29 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     return standing
 
 
-def foresee(runs: TrialRuns, standing: Standing, root: Path) -> None:
+def forecast_of(store: Store, root: Path, experiments: Sequence[Experiment]) -> Forecast:
+    """What the finished runs in the store, and the calibrations beside it, say of such trials."""
+    shapes = dict.fromkeys(shape(experiment) for experiment in experiments)
+    like = [run for each in shapes for run in store.finished_of_shape(each)]
+    return Forecast.of(like, calibrations(root), lambda data: split_sizes(data)["train"])
+
+
+def resources_of(sweep: Sweep, trials: Sequence[Trial], forecast: Forecast) -> Resources:
+    """What each trial gets: what the file says, or by measured memory where that says `pack: auto`.
+
+    A search has no trials yet: the shape of its base experiment stands for them. Raises ValueError
+    where the memory of a shape was never measured.
+    """
+    resources = sweep.experiment.resources
+    if sweep.file.resources.pack == "none":
+        return resources
+    shapes = {shape(t.experiment) for t in trials} or {shape(sweep.experiment)}
+    return packed(resources, shapes, forecast.paces)
+
+
+def foresee(runs: TrialRuns, standing: Standing, forecast: Forecast) -> None:
     """Keep with the sweep what its trials are expected to take, to be compared at the end."""
     left = [t for t in standing.trials if t.id not in standing.told]
-    shapes = dict.fromkeys(shape(trial.experiment) for trial in left)
-    like = [run for each in shapes for run in runs.store.finished_of_shape(each)]
-    forecast = Forecast.of(like, calibrations(root), lambda data: split_sizes(data)["train"])
     seconds = [forecast.seconds(trial.experiment) for trial in left]
     known = [each.expected for each in seconds if each is not None]
     if left and len(known) == len(left):

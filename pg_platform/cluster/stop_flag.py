@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pg_platform.cluster.ray_cluster import NAMESPACE
 
@@ -32,7 +33,13 @@ class StopFlags:
     """The driver's end: a flag for each trial, lowered at first."""
 
     def __init__(self) -> None:
-        self.actor = ray.remote(_Flags).options(name=_NAME, num_cpus=0, get_if_exists=True).remote()
+        # on the driver's node: wherever Ray put it, a node that dies would take it from all trials
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.actor = (
+            ray.remote(_Flags)
+            .options(name=_NAME, num_cpus=0, get_if_exists=True, scheduling_strategy=here)
+            .remote()
+        )
 
     def set(self, trial_ids: Sequence[str], *, raised: bool) -> None:
         """Ask trials to stop, or take that back; returns at once."""

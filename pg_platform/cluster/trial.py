@@ -57,8 +57,12 @@ def on_workers(resources: Resources, storage: Path, deaths: int) -> Trainable:
 
 
 def request(resources: Resources) -> dict[str, float]:
-    """What one worker asks Ray for."""
-    wanted = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    """What one worker asks Ray for; memory in bytes."""
+    wanted = {
+        "CPU": resources.cpus_per_worker,
+        "GPU": resources.gpus_per_worker,
+        "memory": int(resources.gib_per_worker * 2**30),
+    }
     return {name: float(amount) for name, amount in wanted.items() if amount}
 
 

@@ -439,13 +439,16 @@ class Resources(Section):
     """Where a run lives. Nothing here changes its result, so nothing here is in its id.
 
     `micro_batch` images of a worker's share go through the networks at a time, which bounds the
-    memory; the contrast is over the whole batch all the same (Gao et al. 2021).
+    memory; the contrast is over the whole batch all the same (Gao et al. 2021). A worker with a
+    fraction of a GPU is held to that fraction of its memory. `gib_per_worker` of the host's memory
+    is kept for a worker where Ray places it; 0: nothing is said of memory.
     """
 
     workers: PositiveInt = 1
     micro_batch: PositiveInt | None = None
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
+    gib_per_worker: NonNegativeFloat = 0.0
 
 
 class Checkpoints(Section):

@@ -31,5 +31,6 @@ def metric_names(experiment: Experiment) -> tuple[str, ...]:
         *skipped,
         "perf/images_per_s",
         "perf/data_wait_share",
+        "perf/peak_memory_gib",
         "data/broken_images",
     )

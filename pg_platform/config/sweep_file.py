@@ -125,10 +125,13 @@ class Varied(Section):
 class SweepResources(Resources):
     """Where trials live: `max_concurrent` of them at a time, or as many as there is room for.
 
-    Several share a GPU where `gpus_per_worker` is a fraction.
+    Several share a GPU where `gpus_per_worker` is a fraction. `pack: auto` chooses that fraction,
+    or `gib_per_worker` where trials have no GPU, by the most memory that trials of these shapes
+    were measured to hold.
     """
 
     max_concurrent: PositiveInt | None = None
+    pack: Literal["none", "auto"] = "none"
 
 
 class EarlyTerminate(Section):

@@ -30,6 +30,7 @@ PRIOR_DEGREES = 4
 """How many degrees of freedom `ONE_RUN_ERROR` is worth beside what several runs show."""
 
 SPEED = "perf/images_per_s"
+MEMORY = "perf/peak_memory_gib"
 
 Basis = Literal["runs", "steps", "calibration"]
 """Whole runs; the steps alone of runs that were cut off; a few steps timed for this."""
@@ -71,11 +72,17 @@ NOTHING = Range(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Pace:
-    """One measurement: `images_per_s` of all workers of a trial on `device`."""
+    """One measurement: `images_per_s` of all workers of a trial on `device`.
+
+    `peak_gib` is the most memory that a worker held, of the `device_gib` that there is; None in
+    runs of releases that did not measure it.
+    """
 
     images_per_s: float
     device: str
     basis: Basis
+    peak_gib: float | None = None
+    device_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -177,13 +184,17 @@ def pace_of(run: StoredRun) -> Pace | None:
     was resumed the speed of its last epoch counts, which is that of its steps alone.
     """
     tags, speed = run.tags, run.metrics.get(SPEED, 0.0)
+    basis: Basis
     if run.status != "FINISHED" or not {"pg.shape", "pg.device"} <= tags.keys():
         return None
     if {"pg.seconds", "pg.images"} <= tags.keys():
-        return Pace(float(tags["pg.images"]) / float(tags["pg.seconds"]), tags["pg.device"], "runs")
-    if not (math.isfinite(speed) and speed > 0):
+        speed, basis = float(tags["pg.images"]) / float(tags["pg.seconds"]), "runs"
+    elif math.isfinite(speed) and speed > 0:
+        basis = "steps"
+    else:
         return None
-    return Pace(speed, tags["pg.device"], "steps")
+    device_gib = float(tags["pg.device_gib"]) if "pg.device_gib" in tags else None
+    return Pace(speed, tags["pg.device"], basis, run.metrics.get(MEMORY), device_gib)
 
 
 def chosen(paces: Sequence[Pace]) -> list[Pace]:
@@ -267,13 +278,16 @@ def makespan(seconds: Iterable[float], slots: int) -> float:
     return max(ends)
 
 
-def slots_on(resources: Resources, cpus: int) -> int | None:
-    """How many trials a machine of `cpus` cores holds at once.
+def slots_on(resources: Resources, cpus: int, memory_gib: float) -> int | None:
+    """How many trials a machine of `cpus` cores and `memory_gib` holds at once.
 
     None where a trial does not fit, or wants a GPU, of which a planner without torch sees none.
     """
     wanted, gpus = _held(resources)
-    return None if gpus or wanted > cpus else cpus // wanted
+    held_gib = resources.workers * resources.gib_per_worker
+    if gpus or wanted > cpus or held_gib > memory_gib:
+        return None
+    return min(cpus // wanted, int(memory_gib // held_gib) if held_gib else cpus)
 
 
 def _held(resources: Resources) -> tuple[int, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import local_place, place_facts
+from pg_platform.training.place import local_place, memory_gib, peak_memory_gib, place_facts
 
 WARM_UP = 2
 """Steps that are not timed: they load, allocate and choose kernels."""
@@ -16,10 +16,15 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Calibration:
-    """Training images a second, on which device; start, validation and checkpoints not in it."""
+    """Training images a second, on which device; start, validation and checkpoints not in it.
+
+    `peak_gib` is the most memory that was held, of the `device_gib` that the device has.
+    """
 
     images_per_s: float
     device: str
+    peak_gib: float
+    device_gib: float
 
 
 def calibrate(experiment: Experiment, steps: int) -> Calibration:
@@ -38,8 +43,12 @@ def calibrate(experiment: Experiment, steps: int) -> Calibration:
     started = time.perf_counter()
     _take(learner, progress, steps)
     seconds = time.perf_counter() - started
-    device = place_facts(experiment, place.device)["device"]
-    return Calibration(steps * experiment.batch_size / seconds, device)
+    return Calibration(
+        steps * experiment.batch_size / seconds,
+        place_facts(experiment, place.device)["device"],
+        peak_memory_gib(place.device),
+        memory_gib(place.device),
+    )
 
 
 def _take(learner: Learner, progress: Progress, steps: int) -> None:

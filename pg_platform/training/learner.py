@@ -24,7 +24,7 @@ from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.guard import Guard, first_not_finite, shortened
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place
+from pg_platform.training.place import Place, peak_memory_gib
 from pg_platform.training.rows import Row
 from pg_platform.training.schedules import learning_rate, weight_decay
 from pg_platform.training.validation import validate
@@ -207,10 +207,11 @@ class Learner:
             return self.method(views, progress=step / self.steps, noise=self._noise(step))
 
     def _speed(self) -> dict[str, float]:
-        """Images per second of all workers, and the share of that time spent on data."""
+        """Images per second of all workers, the share of that time spent on data, and memory."""
         speed = {
             "perf/images_per_s": self.timed_images / self.worked if self.worked else 0.0,
             "perf/data_wait_share": self.waited / self.worked if self.worked else 0.0,
+            "perf/peak_memory_gib": peak_memory_gib(self.place.device),
         }
         self.waited = self.worked = 0.0
         self.timed_images = 0

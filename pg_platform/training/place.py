@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pg_platform.config.experiment import Experiment, Resources
+
+_GIB = 2**30
+CONTEXT_BYTES = _GIB
+"""The most that is taken for CUDA's context: what else is in use belongs to other processes."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,29 @@ def local_place(resources: Resources) -> Place:
             f"resources.gpus_per_worker is {resources.gpus_per_worker:g} and this machine shows no "
             "GPU; run on the CPU with --set resources.gpus_per_worker=0 (in a sweep too)"
         )
+    if (share := resources.gpus_per_worker) < 1:
+        torch.cuda.set_per_process_memory_fraction(share)  # others hold the rest
     return Place(torch.device("cuda"))
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most that this process has held at once: of the GPU where it computes, else of the host.
+
+    In GiB. Of a GPU, what the allocator reserved and the context that CUDA keeps besides, which
+    the device counts as used and the allocator does not know of.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        context = max(0, total - free - torch.cuda.memory_reserved(device))
+        return (torch.cuda.max_memory_reserved(device) + min(context, CONTEXT_BYTES)) / _GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
+
+
+def memory_gib(device: torch.device) -> float:
+    """What the GPU has, or the host where the device is the CPU, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / _GIB
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
 
 
 def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
@@ -91,7 +119,11 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
 
 
 def place_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
-    """What a run's record says about where it ran: device and the precision that `auto` meant."""
+    """What a run's record says about where it ran: device, its memory, what `auto` meant."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     dtype = autocast_dtype(experiment, device)
-    return {"device": name, "precision": str(dtype).removeprefix("torch.")}
+    return {
+        "device": name,
+        "device_gib": f"{memory_gib(device):.2f}",
+        "precision": str(dtype).removeprefix("torch."),
+    }
