@@ -16,7 +16,7 @@ import torch
 from evals import evaluation_names
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
-from pg_platform.results.figures import drawn
+from pg_platform.results.figures import drawn, thumbnail
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
@@ -183,6 +183,8 @@ def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:
     for path, figure in measured.figures.items():
         for suffix, content in drawn(figure).items():
             store.put_bytes(run_id, f"{name}/{path}.{suffix}", content)
+            if suffix == "png":
+                store.put_image(run_id, f"{name}/{path}", content, thumbnail(content))
     for path, content in measured.files.items():
         store.put_bytes(run_id, f"{name}/{path}", content)
     if measured.words:

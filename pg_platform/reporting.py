@@ -72,8 +72,15 @@ def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(found.parent)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
     story = Story(store, store.look(found.parent), sweep, trials, runs)
-    paper, question = sweep.file.paper, sweep.file.question
-    return Entry(sweep.name, question, paper, comparison, story.verdicts(), found.parent)
+    return Entry(
+        sweep.name,
+        sweep.file.question,
+        sweep.file.paper,
+        comparison,
+        story.verdicts(),
+        found.parent,
+        story.caveats(comparison),
+    )
 
 
 def _trials(runs: TrialRuns, sweep: Sweep) -> list[Trial]:

@@ -99,6 +99,11 @@ def test_the_page_tells_of_each_sweep_and_loads_nothing() -> None:
     assert "not in this sweep" in page.text
 
 
+def test_the_page_has_the_caveats_of_each_sweep() -> None:
+    told = replace(entry("up", 0.01), caveats=[f"Bear in mind {EVIL}."])
+    assert f"Bear in mind {EVIL}." in Reader(reproduction("paper", [told])).text
+
+
 def test_the_answer_of_all_stands_before_that_of_any() -> None:
     bare = replace(entry("up", 0.01), paper=None, verdicts=())
     page = Reader(reproduction("paper", [bare])).text

@@ -178,6 +178,14 @@ def test_caveats_are_found_from_the_numbers() -> None:
     assert "Without any result: V=64." in said({2: apart[0], 64: []})
 
 
+def test_a_game_that_was_hardly_learned_is_told() -> None:
+    seeds = [0.0001 * i for i in range(6)]
+    chance = 1 / 512
+    near, far = ([times * chance + x for x in seeds] for times in (2.0, 20.0))
+    assert "hardly learned: the best point has 2.1 times" in said({2: near})
+    assert said({2: far}) == ""
+
+
 def test_caveats_tell_of_size_and_data() -> None:
     fine = {2: [0.1 + i / 1000 for i in range(6)]}
     assert "CPU" in said(fine, device="cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from pg_platform.results.saved_views import (
 from tests.results import ACCURACY, LOSS
 
 KEYS = ["speaker.vocab_size", "speaker.symbols_per_patch"]
+EVALS = Path(__file__).resolve().parents[1] / "evals"
+EVERY = [*VIEWS, *(f"pg-by-{key}" for key in KEYS)]
 
 
 def decoded(tag: str) -> dict[str, Any]:
@@ -52,11 +55,12 @@ def test_a_tag_holds_the_view_as_it_is() -> None:
 def test_the_first_view_is_the_newest() -> None:
     tags = encode(sweep_views(ACCURACY, KEYS), now=1000)
     shared = sorted(map(json.loads, tags.values()), key=lambda view: -view["createdAt"])
-    assert [view["name"] for view in shared] == list(VIEWS.values())
+    by_parameter = [f"By {key}" for key in KEYS]
+    assert [view["name"] for view in shared] == [*VIEWS.values(), *by_parameter]
     assert shared[0]["createdAt"] == 1000
 
 
-@pytest.mark.parametrize("key", list(VIEWS))
+@pytest.mark.parametrize("key", EVERY)
 def test_every_view_lists_trials_alone_with_the_best_on_top(key: str) -> None:
     state = states(KEYS)[key]
     assert state["searchFilter"] == "tags.`pg.kind` = 'trial'"
@@ -97,7 +101,31 @@ def test_a_chart_per_parameter_and_one_of_two() -> None:
     assert charts(states(KEYS[:1])["pg-parameters"], "CONTOUR") == []
 
 
-@pytest.mark.parametrize("key", ["pg-curves", "pg-parameters"])
+@pytest.mark.parametrize("key", KEYS)
+def test_each_parameter_has_a_view_with_means_over_all_else(key: str) -> None:
+    state = states(KEYS)[f"pg-by-{key}"]
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": key}]
+    assert {chart["xaxis"]["key"] for chart in charts(state, "SCATTER")} == {key}
+    assert f"by_images/{ACCURACY.name}" in {c["metricKey"] for c in charts(state, "LINE")}
+
+
+def test_the_images_are_those_that_evaluations_leave() -> None:
+    keys = [
+        key for chart in charts(states(KEYS)["pg-images"], "IMAGE") for key in chart["imageKeys"]
+    ]
+    assert keys
+    for name, _, figure in (key.partition("/") for key in keys):
+        assert f'"{figure}": ' in (EVALS / f"{name}.py").read_text()
+
+
+def test_the_language_view_has_a_section_for_each_evaluation_of_messages() -> None:
+    sections = {
+        s["name"] for s in states(KEYS)["pg-language"]["compareRunSections"] if s["display"]
+    }
+    assert {"form", "meaning", "topsim", "audit"} < sections
+
+
+@pytest.mark.parametrize("key", [key for key in EVERY if key not in {"pg-table", "pg-language"}])
 def test_every_chart_stands_in_an_open_section_before_the_closed_ones(key: str) -> None:
     state = states(KEYS)[key]
     sections = state["compareRunSections"]

@@ -6,6 +6,8 @@ from pg_platform.results.statistics import overlap
 from pg_platform.results.tables import Comparison, Point
 
 FEW_SEEDS = 5
+LEARNED = 5.0
+"""Times chance from which success is taken to come from the game."""
 _MOST_NAMED = 6
 
 
@@ -16,10 +18,23 @@ def caveats(comparison: Comparison, *, data: str, device: str) -> list[str]:
     `device` what the trials ran on (`cpu`, `cuda`).
     """
     return [
+        *_near_chance(comparison),
         *_few_seeds(comparison),
         *_not_apart(comparison),
         *_failures(comparison),
         *_size(data, device),
+    ]
+
+
+def _near_chance(comparison: Comparison) -> list[str]:
+    """Where the best point hardly beats guessing, no parameter can show what it does."""
+    guess, ranked = comparison.chance, comparison.ranked()
+    best = ranked[0].summary.mean if ranked else None
+    if guess is None or best is None or best >= LEARNED * guess:
+        return []
+    return [
+        f"The game was hardly learned: the best point has {best / guess:.2g} times the success of "
+        "a guess. What is told apart here, and what is not, says little of the parameters."
     ]
 
 

@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
+from PIL import Image
 
 from pg_platform.results.statistics import summarise
 
@@ -26,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 MOST_CURVES = 12
+THUMBNAIL_PIXELS = 256
 STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -151,6 +153,15 @@ def drawn(figure: Figure) -> dict[str, bytes]:
             figure.savefig(file, format=suffix, metadata=metadata)
             files[suffix] = file.getvalue()
     return files
+
+
+def thumbnail(png: bytes) -> bytes:
+    """The same picture as WebP, no side longer than `THUMBNAIL_PIXELS`."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        picture.save(small, format="webp")
+    return small.getvalue()
 
 
 def _band(values: Sequence[float]) -> tuple[float, float]:

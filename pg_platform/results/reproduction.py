@@ -25,6 +25,7 @@ class Entry:
     comparison: Comparison
     verdicts: Sequence[Verdict]
     run_id: str
+    caveats: Sequence[str] = ()
 
 
 def reproduction(title: str, entries: Sequence[Entry], missing: Sequence[str] = ()) -> str:
@@ -64,5 +65,6 @@ def _section(entry: Entry) -> str:
     paper = paper_part(entry.paper, entry.verdicts, entry.comparison)
     link = f'<p class="soft">MLflow run of the sweep: <code>{escape(entry.run_id)}</code></p>'
     said = opening(entry.question, answer(entry.comparison))
-    parts = [f"<h2>{escape(entry.name)}</h2>", said, paper, link]
+    notes = bullets(list(entry.caveats), "caveats")
+    parts = [f"<h2>{escape(entry.name)}</h2>", said, paper, notes, link]
     return "\n".join(["<section>", *filter(None, parts), "</section>"])

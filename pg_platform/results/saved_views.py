@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -21,8 +21,16 @@ VIEWS = {
     "pg-table": "Sweep table",
     "pg-curves": "Curves by point",
     "pg-parameters": "Hyperparameters",
+    "pg-language": "Language",
+    "pg-images": "Images",
 }
-"""Keys, as they stand in links, and names, as they stand in the menu."""
+"""Keys, as they stand in links, and names, as they stand in the menu, of what every sweep has."""
+
+IMAGES = ("heat_maps/heat_maps", "symbols/symbols", "saliency/fig11", "form/fig10_extremes")
+"""Figures of evaluations that show images of the game; see Store.put_image."""
+
+_MESSAGES = ("msg/length", "msg/active_symbols", "msg/symbol_entropy_bits")
+_LANGUAGE = ("form", "meaning", "topsim", "topsim_classes", "symbols", "audit", "bag_of_words")
 
 MODEL_TRAINING = {"workflowType": "machine_learning"}
 TRIALS = "tags.`pg.kind` = 'trial'"
@@ -36,18 +44,26 @@ _REST = (
 
 @dataclass(frozen=True)
 class View:
-    """A saved view: a key of VIEWS and the state of the page."""
+    """A saved view: its key, its name in the menu, and the state of the page."""
 
     key: str
+    name: str
     state: dict[str, Any]
 
 
 def sweep_views(metric: Metric, parameters: Sequence[str]) -> list[View]:
-    """What is worth a look in a sweep that varies `parameters` (dotted keys)."""
+    """What is worth a look in a sweep that varies `parameters` (dotted keys): one view for each
+    of VIEWS, then one a parameter."""
+    states = {
+        "pg-table": _table(metric, parameters),
+        "pg-curves": _curves(metric),
+        "pg-parameters": _hyperparameters(metric, parameters),
+        "pg-language": _language(metric),
+        "pg-images": _images(metric),
+    }
     return [
-        View("pg-table", _table(metric, parameters)),
-        View("pg-curves", _curves(metric)),
-        View("pg-parameters", _hyperparameters(metric, parameters)),
+        *(View(key, VIEWS[key], state) for key, state in states.items()),
+        *(View(f"pg-by-{key}", f"By {key}", _by(metric, key)) for key in parameters),
     ]
 
 
@@ -57,7 +73,7 @@ def encode(views: Sequence[View], now: int) -> dict[str, str]:
     for age, view in enumerate(views):
         packed = zlib.compress(json.dumps(view.state, separators=(",", ":")).encode())
         shared = {
-            "name": VIEWS[view.key],
+            "name": view.name,
             "createdAt": now - age,
             "updatedAt": now - age,
             "state": "deflate;" + base64.b64encode(packed).decode(),
@@ -109,15 +125,56 @@ def _curves(metric: Metric) -> dict[str, Any]:
     page.line("train/loss")
     page.line("train/top1_batch")
     page.section("Messages, mean over seeds")
-    for name in ("msg/length", "msg/active_symbols", "msg/symbol_entropy_bits"):
+    for name in _MESSAGES:
         page.line(name)
     page.rest()
-    groups = [{"mode": "tag", "groupByData": "pg.group"}]
-    return {
-        **_state(metric, [f"metrics.`{metric.name}`"]),
-        **page.state(),
-        "groupBy": {"aggregateFunction": "average", "groupByKeys": groups},
-    }
+    return {**_state(metric, [f"metrics.`{metric.name}`"]), **page.state(), **_means(_POINT)}
+
+
+def _by(metric: Metric, parameter: str) -> dict[str, Any]:
+    """What the values of one parameter make of success and of messages, all else averaged."""
+    page = _Page()
+    page.section(f"By {parameter}, mean over all else")
+    page.line(f"by_images/{metric.name}")
+    page.scatter(parameter, metric.name)
+    page.section("Messages")
+    for name in _MESSAGES:
+        page.line(name)
+        page.scatter(parameter, name)
+    page.rest()
+    columns = [f"params.`{parameter}`", f"metrics.`{metric.name}`"]
+    group = {"mode": "param", "groupByData": parameter}
+    return {**_state(metric, columns), **page.state(), **_means(group)}
+
+
+def _language(metric: Metric) -> dict[str, Any]:
+    """Messages while they are learned; what evaluations found stands below, a section each."""
+    page = _Page()
+    page.section("Messages while they are learned, mean over seeds")
+    for name in _MESSAGES:
+        page.line(name)
+    for name in _LANGUAGE:
+        page.section(name, filled=True)
+    page.rest()
+    return {**_state(metric, [f"metrics.`{metric.name}`"]), **page.state(), **_means(_POINT)}
+
+
+def _images(metric: Metric) -> dict[str, Any]:
+    """Figures of images, side by side for the trials; empty until pg-eval has drawn them."""
+    page = _Page()
+    for name in IMAGES:
+        page.section(name)
+        page.images(name)
+    page.rest("msg")
+    return {**_state(metric, [f"metrics.`{metric.name}`"]), **page.state()}
+
+
+def _means(group: Mapping[str, str]) -> dict[str, Any]:
+    """Curves are means over the trials of a group."""
+    return {"groupBy": {"aggregateFunction": "average", "groupByKeys": [dict(group)]}}
+
+
+_POINT = {"mode": "tag", "groupByData": "pg.group"}
 
 
 def _hyperparameters(metric: Metric, parameters: Sequence[str]) -> dict[str, Any]:
@@ -175,8 +232,9 @@ class _Page:
             "compareRunCharts": self.charts,
         }
 
-    def section(self, name: str) -> None:
-        self._section(name, display=True)
+    def section(self, name: str, *, filled: bool = False) -> None:
+        """An open section; MLflow itself puts charts into a `filled` one, by its name."""
+        self._section(name, display=True, isGenerated=filled)
 
     def rest(self, *more: str) -> None:
         """What no chart shows so far stands below, closed."""
@@ -213,6 +271,9 @@ class _Page:
             useGlobalXaxisKey=True,
             useGlobalLineSmoothing=True,
         )
+
+    def images(self, key: str) -> None:
+        self._chart("IMAGE", imageKeys=[key], step=0)
 
     def parallel(self, parameters: Sequence[str], metric: str) -> None:
         self._chart(

@@ -77,10 +77,14 @@ class Story:
             failures=list(self._failures()),
             forecasts=self._forecasts(),
             how_run=self._how_run(),
-            caveats=caveats(comparison, data=self._data(), device=self._told("pg.device")),
+            caveats=self.caveats(comparison),
         )
         self.store.put_text(self.run.run_id, PAGE, page(content))
         return verdicts
+
+    def caveats(self, comparison: Comparison) -> list[str]:
+        """What a reader has to bear in mind, a sentence each."""
+        return caveats(comparison, data=self._data(), device=self._told("pg.device"))
 
     def _drawing(self, name: str, title: str, figure: Figure) -> Drawing:
         files = drawn(figure)

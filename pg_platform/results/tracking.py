@@ -270,6 +270,17 @@ class Store:
             file.write_bytes(content)
             self._ask(self._client.log_artifact, run_id, str(file), folder or None)
 
+    def put_image(self, run_id: str, key: str, png: bytes, webp: bytes) -> None:
+        """Shows a picture under `key` among those that MLflow compares across runs, replacing it.
+
+        `webp` is the same in small. MLflow's own log_image gives the files of each call new names,
+        so that repeated calls pile up; its page wants the form of the name alone.
+        """
+        form = f"images/{key.replace('/', '~')}+step+0+timestamp+0+{run_id}"
+        self.put_bytes(run_id, f"{form}.png", png)
+        self.put_bytes(run_id, f"{form}+compressed.webp", webp)
+        self.tag(run_id, {"mlflow.loggedImages": "True"})
+
     def put_text(self, run_id: str, path: str, content: str) -> None:
         """Writes a text file of a run, such as "config/sweep.yaml", replacing it."""
         self.put_bytes(run_id, path, content.encode())
