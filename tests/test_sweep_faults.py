@@ -105,6 +105,23 @@ def test_what_another_sweep_has_finished_is_taken_over(tmp_path: Path) -> None:
             assert store.history(taken.run_id, metric) == store.history(known.run_id, metric)
 
 
+def test_two_sweeps_at_once_train_what_they_share_one_time(tmp_path: Path) -> None:
+    """What a trial measured of its own speed is the same in both: it is the same training."""
+    file, home = sweep(tmp_path, {"seeds": 1, "experiment": {"epochs": 12}})
+    names = ("one", "other")
+    drivers = [start(["pg-sweep", str(file), "--set", f"name={name}"], home) for name in names]
+    assert [driver.wait(timeout=250) for driver in drivers] == [0, 0]
+    first, second = (runs(home, name) for name in names)
+    assert first.keys() == second.keys() == {"V=2 seed=0", "V=8 seed=0"}
+    with Store.open(home) as store:
+        for trial in first:
+            speeds, others = (
+                store.history(found[trial].run_id, "perf/images_per_s") for found in (first, second)
+            )
+            assert len(speeds) == 12
+            assert speeds == others
+
+
 def test_fresh_sets_results_aside(tmp_path: Path) -> None:
     file, home = sweep(tmp_path, {"seeds": 1})
     assert run(["pg-sweep", str(file)], home).returncode == 0

@@ -146,8 +146,10 @@ class Conductor:
         self.record.begin(trial)
 
     def rows(self, trial: Trial, rows: Sequence[Row]) -> None:
-        """The trial reports rows, at least one."""
+        """The trial reports rows; none where it waits for another process."""
         self._hear(trial)
+        if not rows:
+            return
         name = self.rules.metric.name.partition(":")[0]
         for row in rows:
             if name in row.metrics:

@@ -43,8 +43,7 @@ class Ledger(tune.Callback):
         if "facts" in result:
             self.places[planned.id] = result["process"]
             self.conductor.record.facts(planned, result["facts"])
-        if result["rows"]:
-            self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
+        self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
         match result.get("outcome"):
             case None:
                 return

@@ -11,9 +11,12 @@ from pg_platform.training.journal import Journal
 from pg_platform.training.learner import Learner
 from pg_platform.training.place import Agreement, Place
 from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.sole_writer import sole_writer
 
 Report = Callable[[Sequence[Row]], None]
-"""Called on every worker with new rows; after a resume, first with all rows so far."""
+"""Called on every worker with new rows; after a resume, first with all rows so far.
+
+With none where the worker waits."""
 
 STOP_POLL_STEPS = 10
 """Several workers agree on a stop once in so many steps, and stop so many steps later; one worker
@@ -35,9 +38,25 @@ def train(  # noqa: PLR0913 - most of them by keyword
 
     Every worker of `place` calls this. A run that was cut off anywhere and called again ends
     with the weights of a run that was not, bit for bit on the CPU with equal threads. Raises
-    FloatingPointError where the loss is not finite; the checkpoints before it stay.
+    FloatingPointError where the loss is not finite; the checkpoints before it stay. While another
+    process trains in `folder` this one waits, and reports no rows to say that it lives.
     """
     learner = Learner(experiment, place)
+    alone = sole_writer(folder, place, waiting=lambda: report([]), should_stop=should_stop)
+    with alone as ours:
+        if not ours:
+            return Outcome.INTERRUPTED
+        return _train(learner, folder, report, should_stop, until)
+
+
+def _train(
+    learner: Learner,
+    folder: Path,
+    report: Report,
+    should_stop: Callable[[], bool],
+    until: int | None,
+) -> Outcome:
+    place, experiment = learner.place, learner.experiment
     progress = learner.resume(folder)
     journal = Journal(folder / "metrics.jsonl")
     if place.rank == 0:
