@@ -27,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 MOST_CURVES = 12
-THUMBNAIL_PIXELS = 256
+THUMBNAIL_PIXELS = 720
 STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,

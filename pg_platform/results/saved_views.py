@@ -29,6 +29,9 @@ VIEWS = {
 IMAGES = ("heat_maps/heat_maps", "symbols/symbols", "saliency/fig11", "form/fig10_extremes")
 """Figures of evaluations that show images of the game; see Store.put_image."""
 
+IMAGE_HEIGHT = 720
+"""Pixels of a chart with images: above each image stand all parameters of its run."""
+
 _MESSAGES = ("msg/length", "msg/active_symbols", "msg/symbol_entropy_bits")
 _LANGUAGE = ("form", "meaning", "topsim", "topsim_classes", "symbols", "audit", "bag_of_words")
 
@@ -163,7 +166,7 @@ def _images(metric: Metric) -> dict[str, Any]:
     """Figures of images, side by side for the trials; empty until pg-eval has drawn them."""
     page = _Page()
     for name in IMAGES:
-        page.section(name)
+        page.section(name, columns=1, cardHeight=IMAGE_HEIGHT)
         page.images(name)
     page.rest("msg")
     return {**_state(metric, [f"metrics.`{metric.name}`"]), **page.state()}
@@ -232,9 +235,9 @@ class _Page:
             "compareRunCharts": self.charts,
         }
 
-    def section(self, name: str, *, filled: bool = False) -> None:
+    def section(self, name: str, *, filled: bool = False, **fields: Any) -> None:
         """An open section; MLflow itself puts charts into a `filled` one, by its name."""
-        self._section(name, display=True, isGenerated=filled)
+        self._section(name, display=True, isGenerated=filled, **fields)
 
     def rest(self, *more: str) -> None:
         """What no chart shows so far stands below, closed."""
@@ -273,7 +276,7 @@ class _Page:
         )
 
     def images(self, key: str) -> None:
-        self._chart("IMAGE", imageKeys=[key], step=0)
+        self._chart("IMAGE", imageKeys=[key], step=1)
 
     def parallel(self, parameters: Sequence[str], metric: str) -> None:
         self._chart(

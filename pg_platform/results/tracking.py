@@ -276,7 +276,7 @@ class Store:
         `webp` is the same in small. MLflow's own log_image gives the files of each call new names,
         so that repeated calls pile up; its page wants the form of the name alone.
         """
-        form = f"images/{key.replace('/', '~')}+step+0+timestamp+0+{run_id}"
+        form = f"images/{key.replace('/', '~')}+step+1+timestamp+0+{run_id}"
         self.put_bytes(run_id, f"{form}.png", png)
         self.put_bytes(run_id, f"{form}+compressed.webp", webp)
         self.tag(run_id, {"mlflow.loggedImages": "True"})
