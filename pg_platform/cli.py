@@ -314,24 +314,34 @@ def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | 
 @click.argument("target")
 @set_option
 @click.option("--gpu", is_flag=True, help="Compute on the GPU.")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="A running Ray cluster ('auto' on its head) that evaluates runs side by side.",
+)
 @click.option("--fresh", is_flag=True, help="Compute again what the run holds already.")
-def evaluate(
+def evaluate(  # noqa: PLR0913 - the options of the command
     name: str,
     target: str,
     overrides: tuple[str, ...],
     gpu: bool,  # noqa: FBT001
+    address: str | None,
     fresh: bool,  # noqa: FBT001
 ) -> None:
     """Run the evaluation NAME on TARGET: a run id, a checkpoint's folder, or a sweep's name.
 
-    NAME is one of those below, `all` of them, or `paper` for those of its tables and figures.
+    NAME is one of those below, several as knn,form, `all` of them, or `paper` for those of its
+    tables and figures.
 
     The results go back to the same MLflow runs.
     """
     with _exit_codes():
         from pg_platform.evaluation import evaluate_target
 
-        for line in evaluate_target(name, target, overrides, store_root(), gpu=gpu, fresh=fresh):
+        lines = evaluate_target(
+            name, target, overrides, store_root(), gpu=gpu, fresh=fresh, address=address
+        )
+        for line in lines:
             click.echo(line)
 
 

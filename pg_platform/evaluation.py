@@ -8,21 +8,26 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from evals import evaluation_names
+from pg_platform.cluster.environment import prepare
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
 from pg_platform.results.figures import drawn, thumbnail
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
-from pg_platform.results.trained import Trained, load_trained
+from pg_platform.results.trained import Trained, checkpoint_of, load_trained
 
 GROUPS = ("all", "paper")
 """Names that stand for several evaluations."""
+
+Call = tuple[str, Section, Path, torch.device]
+"""The arguments of `measure`."""
 
 
 @runtime_checkable
@@ -65,7 +70,14 @@ def load_evaluation(name: str) -> Evaluation:
 
 
 def evaluate_target(  # noqa: PLR0913 - two of them by keyword
-    name: str, target: str, overrides: Sequence[str], root: Path, *, gpu: bool, fresh: bool = False
+    name: str,
+    target: str,
+    overrides: Sequence[str],
+    root: Path,
+    *,
+    gpu: bool,
+    fresh: bool = False,
+    address: str | None = None,
 ) -> Iterator[str]:
     """Evaluate what `target` names; gives one line for each result as soon as it is stored.
 
@@ -74,18 +86,25 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     sweep's own run. What was computed before with equal options, from the same checkpoint, is
     not computed again unless `fresh`. Raises ValueError, CheckpointError or ConfigError.
 
-    `name` may be `all`, or `paper` for those with a table or figure of the paper. Then one that
-    cannot be had for a run is told with the reason, and the others go on.
+    `name` is one of evals/, or several with commas between. It may be `all`, or `paper` for those
+    with a table or figure of the paper; then one that cannot be had for a run is told with the
+    reason, and the others go on.
+
+    With the `address` of a Ray cluster the runs are evaluated side by side there, each by a task;
+    what compares several runs is computed here.
     """
     device = torch.device("cuda" if gpu else "cpu")
-    if name in GROUPS and overrides:
+    names = [name] if name in GROUPS else name.split(",")
+    if overrides and (name in GROUPS or len(names) > 1):
         raise ValueError(f"{name} takes no --set: each evaluation has options of its own")
-    single = [] if name in GROUPS else [name]
-    options = {each: load_options(find_evaluation(each).Options, overrides) for each in single}
+    asked = [] if name in GROUPS else names
+    options = {each: load_options(find_evaluation(each).Options, overrides) for each in asked}
     with closing(Store.open(root)) as store:
-        work = _Work(store, list(_targets(store, target)), target, device, fresh=fresh)
+        found = list(_targets(store, target))
+        work = _Work(store, found, target, device, fresh, address)
+        for each in asked:
+            yield from work.lines(each, options[each])
         if name not in GROUPS:
-            yield from work.lines(name, options[name])
             return
         for each in _members(name):
             if wanted := _required(find_evaluation(each).Options):
@@ -97,20 +116,19 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
                 yield f"{each}: not done, {error}"
 
 
+@dataclass(frozen=True)
 class _Work:
-    """The runs that were named, and what an evaluation finds on them."""
+    """The runs that were named as `target`, and how an evaluation comes by what it finds on them.
 
-    def __init__(
-        self,
-        store: Store,
-        targets: list[tuple[str | None, str, Path]],
-        target: str,
-        device: torch.device,
-        *,
-        fresh: bool,
-    ) -> None:
-        self.store, self.targets, self.target = store, targets, target
-        self.device, self.fresh = device, fresh
+    `targets` has (run id, label, folder of checkpoints) of each.
+    """
+
+    store: Store
+    targets: Sequence[tuple[str | None, str, Path]]
+    target: str
+    device: torch.device
+    fresh: bool
+    address: str | None
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
@@ -121,17 +139,33 @@ class _Work:
             sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
             yield _kept(self.store, sweep, name, self.target, measured)
             return
-        for run_id, label, folder in self.targets:
-            trained = load_trained(folder, self.device)
-            key = _key(name, options, trained)
+        keys = [_key(name, options, checkpoint_of(folder)) for _, _, folder in self.targets]
+        left: list[tuple[str | None, str, Path, str]] = []
+        for (run_id, label, folder), key in zip(self.targets, keys, strict=True):
             known = None if run_id is None or self.fresh else self.store.find_text(run_id, key)
-            if known is not None:
+            if known is None:
+                left.append((run_id, label, folder, key))
+            else:
                 yield f"{label}  {_shown(json.loads(known))}  (computed before)"
-                continue
-            measured = evaluation.evaluate(trained, options)
+        calls = [(name, options, folder, self.device) for _, _, folder, _ in left]
+        for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
             yield _kept(self.store, run_id, name, label, measured)
             if run_id is not None:
                 self.store.put_text(run_id, key, json.dumps(dict(measured.metrics)))
+
+    def _measured(self, calls: Sequence[Call]) -> Iterator[Measured]:
+        if self.address is None or not calls:
+            return (measure(*call) for call in calls)
+        prepare(self.address)
+        from pg_platform.cluster.tasks import on_cluster
+
+        gpu = self.device.type == "cuda"
+        return on_cluster(measure, calls, gpu=gpu)
+
+
+def measure(name: str, options: Section, folder: Path, device: torch.device) -> Measured:
+    """What an evaluation finds on the run whose checkpoints lie in `folder`."""
+    return load_evaluation(name).evaluate(load_trained(folder, device), options)
 
 
 def _members(group: str) -> list[str]:
@@ -147,9 +181,9 @@ def _required(options: type[Section]) -> list[str]:
     return [name for name, field in options.model_fields.items() if field.is_required()]
 
 
-def _key(name: str, options: Section, trained: Trained) -> str:
-    """Where a result stands that these options and this checkpoint gave."""
-    asked = json.dumps([options.model_dump(mode="json"), trained.path.name], sort_keys=True)
+def _key(name: str, options: Section, path: Path) -> str:
+    """Where a result stands that these options and the checkpoint at `path` gave."""
+    asked = json.dumps([options.model_dump(mode="json"), path.name], sort_keys=True)
     return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 

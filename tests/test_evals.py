@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.cluster_utils import Cluster
 
 from evals import evaluation_names
 from evals.knn import Options, knn_votes
@@ -26,9 +27,10 @@ from pg_platform.results.trained import Trained, load_trained
 from pg_platform.training.checkpoint import CheckpointError
 from tests.agents import agents
 from tests.commands import run
-from tests.small import write_experiment
+from tests.small import write_experiment, write_sweep
 
 CPU = torch.device("cpu")
+TWICE = ["V=2 seed=0", "V=8 seed=0"] * 2
 
 
 @pytest.mark.parametrize("name", evaluation_names())
@@ -108,11 +110,31 @@ def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
     assert "computed before" in by_folder.stdout
 
 
+def test_pg_eval_on_a_cluster_finds_what_it_finds_here(tmp_path: Path) -> None:
+    file, home = write_sweep(tmp_path, {"experiment": {"epochs": 1}, "seeds": 1}), tmp_path / "home"
+    assert run(["pg-sweep", str(file)], home).returncode == 0
+    here = run(["pg-eval", "form,success", "small"], home)
+    assert here.returncode == 0, here.stderr
+    head = {"num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        command = ["pg-eval", "form,success", "small", "--fresh", "--address", cluster.address]
+        there = run(command, home)
+    finally:
+        cluster.shutdown()
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == here.stdout
+    results = [line for line in there.stdout.splitlines() if line[:1] != " "]
+    assert [line.split("  ")[0] for line in results] == TWICE
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["knm", "x"], "did you mean knn"),
         (["knn", "x"], "x is no run id, no folder and no sweep"),
+        (["knn,from", "x"], "did you mean form"),
+        (["knn,form", "x", "--set", "k=1"], "takes no --set"),
         (["knn", "x", "--set", "k=0"], "k: wants more than 0"),
         (["knn", "x", "--set", "temprature=3"], "unknown key; did you mean 'temperature'?"),
     ],

@@ -32,7 +32,7 @@ def ray_cluster() -> Iterator[None]:
     """
     try:
         if "RAY_ADDRESS" in os.environ:
-            ray.init(namespace=NAMESPACE, log_to_driver=False)
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
         else:
             _start_private()
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:

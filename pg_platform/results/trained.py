@@ -34,8 +34,8 @@ class Trained:
         return self.method
 
 
-def load_trained(path: Path, device: torch.device) -> Trained:
-    """The method of the checkpoint at `path`, or of the newest one in a trial's folder.
+def checkpoint_of(path: Path) -> Path:
+    """The checkpoint at `path`, or the newest one in a trial's folder.
 
     Raises CheckpointError where there is none.
     """
@@ -44,6 +44,15 @@ def load_trained(path: Path, device: torch.device) -> Trained:
         raise CheckpointError(
             f"{path}: no checkpoint here; give a folder that holds step-* or is one of them"
         )
+    return newest
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """The method of the checkpoint at `path`, or of the newest one in a trial's folder.
+
+    Raises CheckpointError where there is none.
+    """
+    newest = checkpoint_of(path)
     experiment = checkpoint.load_experiment(newest)
     method = build(experiment)
     method.load_state_dict(checkpoint.load_weights(newest))
