@@ -77,6 +77,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     `name` may be `all`, or `paper` for those with a table or figure of the paper. Then one that
     cannot be had for a run is told with the reason, and the others go on.
     """
+    if gpu and not torch.cuda.is_available():
+        raise ValueError("--gpu: torch finds no GPU here; without --gpu the CPU computes")
     device = torch.device("cuda" if gpu else "cpu")
     if name in GROUPS and overrides:
         raise ValueError(f"{name} takes no --set: each evaluation has options of its own")
@@ -84,6 +86,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     options = {each: load_options(find_evaluation(each).Options, overrides) for each in single}
     with closing(Store.open(root)) as store:
         work = _Work(store, list(_targets(store, target)), target, device, fresh=fresh)
+        for _, _, folder in work.targets:
+            load_trained(folder, torch.device("cpu"))  # all can be read before one is written to
         if name not in GROUPS:
             yield from work.lines(name, options[name])
             return
