@@ -119,6 +119,11 @@ def _rows(
             own = torch.Generator().manual_seed(stream(options.seed, "bag_of_words", number))
             pick = torch.randint(len(labels[0]), (len(labels[0]),), generator=own)
             learnt = labels[0][pick]
+            if len(learnt.unique()) < 2:
+                raise ValueError(
+                    f"data: a resample of the {len(pick)} labelled images of the train split has "
+                    "one class only, from which nothing is learned; bag_of_words needs more images"
+                )
             if told == "permuted":
                 learnt = learnt[torch.randperm(len(learnt), generator=own)]
             part = [bags[0][pick.numpy()], bags[1]]

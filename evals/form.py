@@ -87,11 +87,12 @@ def _metrics(
     means = per_image.mean(axis=0)
     limits = bootstrap_means(per_image, options.resamples, options.seed)
     null = length_null(patches)
+    entropy = float(entropy_of(counts))
     return {
         **with_interval(
             "form/entropy_bits",
-            float(entropy_of(counts)),
-            _entropy_limits(messages, options),
+            entropy,
+            _entropy_limits(messages, entropy, bank.vocabulary, options),
         ),
         "form/active_symbols": float((counts > 0).sum()),
         "form/zipf_exponent": zipf_exponent(counts),
@@ -105,14 +106,22 @@ def _metrics(
     }
 
 
-def _entropy_limits(messages: NDArray[Any], options: Options) -> Floats:
+def _entropy_limits(
+    messages: NDArray[Any], entropy: float, vocabulary: int, options: Options
+) -> Floats:
+    """Of the language's entropy, by the basic bootstrap (Davison & Hinkley 1997, eq. 5.6).
+
+    A resample has less entropy than the sample, as that has less than the language: percentiles
+    would lie below both. They are within 0 and log2(vocabulary), and include the sample's own.
+    """
     generator, n = np.random.default_rng(options.seed), len(messages)
     said = bags(messages).T.tocsr()
     drawn = [
         float(entropy_of(said @ np.bincount(generator.integers(n, size=n), minlength=n)))
         for _ in range(options.resamples)
     ]
-    return np.asarray(np.percentile(drawn, COVERED))
+    least, most = 2 * entropy - np.percentile(drawn, COVERED)[::-1]
+    return np.array((min(entropy, max(0.0, least)), min(np.log2(vocabulary), most)))
 
 
 def _histogram(name: str, values: NDArray[Any]) -> Table:

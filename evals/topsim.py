@@ -40,6 +40,7 @@ from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
 PIXELS = 32
+_FEWEST = 3
 _MESSAGES = {
     "edit": edit_distances,
     "jaccard": jaccard_distances,
@@ -51,7 +52,7 @@ class Options(Section):
     """At most `images` images of the split, in the plain view."""
 
     split: Split = "val"
-    images: Annotated[int, Field(ge=3)] = 1000
+    images: Annotated[int, Field(ge=_FEWEST)] = 1000
     pairs: PositiveInt = 500_000
     permutations: PositiveInt = 100
     resamples: PositiveInt = 100
@@ -59,9 +60,17 @@ class Options(Section):
 
 
 def evaluate(trained: Trained, options: Options) -> Measured:
-    """`topsim/edit_feature` and so on, each with interval and null."""
+    """`topsim/edit_feature` and so on, each with interval and null.
+
+    Raises ValueError where the split has fewer than three images.
+    """
     bank = open_bank(trained, options.split)
     rows = chosen_rows(bank, options.images, options.seed, labelled=False)
+    if len(rows) < _FEWEST:
+        raise ValueError(
+            f"data: the {options.split} split has {len(rows)} images and topsim correlates the "
+            f"pairs of {_FEWEST} or more; take a run with more images there"
+        )
     pixels = _pixels(trained, options.split, rows)
     pairs = image_pairs(len(rows), options.pairs, options.seed)
     said, seen = _ranks(bank, rows, pixels, pairs)
@@ -108,7 +117,7 @@ def _limits(
     ranks = np.stack([*said.values(), *seen.values()])  # (distances, pairs)
     drawn = []
     for _ in range(options.resamples):
-        counts = np.bincount(generator.integers(n, size=n), minlength=n)
+        counts = _drawn_again(n, generator)
         weights = counts[pairs[0]] * counts[pairs[1]] / 1.0
         weights /= weights.sum()
         means = ranks @ weights
@@ -116,6 +125,14 @@ def _limits(
         scale = np.sqrt(np.diagonal(moments).clip(min=np.finfo(float).tiny))
         drawn.append((moments / np.outer(scale, scale))[: len(said), len(said) :])
     return np.asarray(np.percentile(np.stack(drawn), COVERED, axis=0))
+
+
+def _drawn_again(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of n images is drawn in a resample; one alone has no pair."""
+    while True:
+        counts = np.bincount(generator.integers(n, size=n), minlength=n)
+        if (counts > 0).sum() > 1:
+            return counts
 
 
 def _null(

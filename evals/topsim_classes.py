@@ -46,6 +46,9 @@ from pg_platform.results.trained import Trained
 Distance = Literal["own_features", "lpips_vgg", "squeeze_uncalibrated"]
 
 
+_FEWEST = 3
+"""Images of a class: two have one pair, which cannot vary."""
+
 _LEAST_SIDE = 64
 """In pixels: the trunks halve an image four times and more."""
 
@@ -55,7 +58,7 @@ class Options(Section):
 
     distance: Distance = "own_features"
     weights: str | None = None
-    per_class: Annotated[int, Field(ge=3)] = 10
+    per_class: Annotated[int, Field(ge=_FEWEST)] = 10
     permutations: PositiveInt = 999
     seed: NonNegativeInt = 0
 
@@ -83,6 +86,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     everything = open_images(trained.experiment.data, "val")
     measure = _distance(trained, options)
     classes, left_out, null = [], 0, np.zeros(options.permutations)
+    largest = max(int((everything.labels == i).sum()) for i in range(len(everything.classes)))
     for label, name in enumerate(everything.classes):
         rows = (everything.labels == label).nonzero()[:, 0]
         if len(rows) < options.per_class:
@@ -99,8 +103,8 @@ def evaluate(trained: Trained, options: Options) -> Measured:
             left_out += 1
     if not classes:
         raise ValueError(
-            f"no class of the validation split has {options.per_class} images whose messages and "
-            "looks vary; try --set per_class=3"
+            f"per_class: no class of the validation split has {options.per_class} images whose "
+            f"messages and looks vary, the largest has {largest}; {_remedy(largest, options)}"
         )
     mean = statistics.fmean(one.pearson for one in classes)
     p = (1 + int((null / len(classes) >= mean - 1e-12).sum())) / (1 + options.permutations)
@@ -109,6 +113,12 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         tables={"classes": _table(classes)},
         figures={"fig8": _drawing(classes, options.distance)},
     )
+
+
+def _remedy(largest: int, options: Options) -> str:
+    if _FEWEST <= largest < options.per_class:
+        return f"try --set per_class={largest}"
+    return "take a run with a larger data.val_fraction, or one whose messages differ"
 
 
 def sets(played: PlayedSplit) -> list[frozenset[int]]:

@@ -93,6 +93,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     With the `address` of a Ray cluster the runs are evaluated side by side there, each by a task;
     what compares several runs is computed here.
     """
+    if gpu and address is None and not torch.cuda.is_available():
+        raise ValueError("--gpu: torch finds no GPU here; without --gpu the CPU computes")
     device = torch.device("cuda" if gpu else "cpu")
     names = [name] if name in GROUPS else name.split(",")
     if overrides and (name in GROUPS or len(names) > 1):
@@ -102,6 +104,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     with closing(Store.open(root)) as store:
         found = list(_targets(store, target))
         work = _Work(store, found, target, device, fresh, address)
+        for _, _, folder in work.targets:
+            load_trained(folder, torch.device("cpu"))  # all can be read before one is written to
         for each in asked:
             yield from work.lines(each, options[each])
         if name not in GROUPS:

@@ -45,7 +45,8 @@ def open_images(data: Data, split: Split) -> Images:
     images = _open(data, split)
     if not len(images):
         raise ValueError(
-            f"data: the {split} split has no image; data.val_fraction is {data.val_fraction:g}"
+            f"data: the {split} split has no image; data.val_fraction is {data.val_fraction:g}, "
+            f"and a {'larger' if split == 'val' else 'smaller'} one gives it more"
         )
     return images
 

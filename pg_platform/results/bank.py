@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +22,12 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches, validation_batches
+from pg_platform.results.bank_folder import MANIFEST, check, content, read_arrays
 from pg_platform.results.trained import Trained
 
 BANK_VERSION = 1
 """Raised with every change of what the files hold; banks of another version are made anew."""
 
-_MANIFEST = "bank.json"
 _ATTRIBUTE = "attribute_"
 
 
@@ -70,6 +70,9 @@ class Bank:
         return len(self.labels)
 
 
+_FILES = {field.name for field in fields(Bank)} - {"folder", "vocabulary", "attributes"}
+
+
 def open_bank(trained: Trained, split: Split, options: BankOptions | None = None) -> Bank:
     """The bank of a split, made on the first call and reused afterwards.
 
@@ -78,25 +81,21 @@ def open_bank(trained: Trained, split: Split, options: BankOptions | None = None
     """
     options = options or BankOptions()
     manifest = _manifest(trained, split, options)
-    content = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-    folder = trained.path.absolute().parent / "banks" / f"{split}-{options.views}-{content}"
+    name = f"{split}-{options.views}-{content(manifest)}"
+    folder = trained.path.absolute().parent / "banks" / name
     if not folder.is_dir():
         _make(trained, split, options, folder, manifest)
     return read_bank(folder, trained)
 
 
 def read_bank(folder: Path, trained: Trained) -> Bank:
-    """The bank in `folder`; ValueError where it is none or was made by other weights."""
-    file = folder / _MANIFEST
-    if not file.is_file():
-        raise ValueError(f"{folder}: no message bank here (no {_MANIFEST})")
-    made, wanted = json.loads(file.read_text())["weights"], weights_hash(trained.method)
-    if made != wanted:
-        raise ValueError(
-            f"{folder}: this bank was made by weights {made[:12]}, and those of {trained.path} are "
-            f"{wanted[:12]}; delete the folder, and it is made anew"
-        )
-    arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+    """The bank in `folder`.
+
+    Raises ValueError where it is none, was made by other weights or of another split, or has been
+    damaged.
+    """
+    check(folder, weights_hash(trained.method), trained.path)
+    arrays = read_arrays(folder, _FILES)
     attributes = {
         name.removeprefix(_ATTRIBUTE): arrays.pop(name)
         for name in list(arrays)
@@ -136,7 +135,7 @@ def _make(
     try:
         count = _count(images, trained.experiment, options)
         _write(partial, count, _columns(trained, images, options))
-        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=2))
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
         if not folder.is_dir():  # another process may have been faster, with equal content
             os.replace(partial, folder)
     finally:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pg_platform.training.misfit import misfit
+
 N = TypeVar("N", bound=nn.Module)
+
+_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, IndexError)
+"""What the two readers raise of files that are not theirs, by the first bytes of the file."""
 
 
 def load_given(network: N, file: str, name: str) -> N:
@@ -24,19 +31,36 @@ def load_given(network: N, file: str, name: str) -> N:
             f"weights: no file {path}; fetch the weights of {name} on a connected machine and say "
             "where they lie with --set weights=FILE (safetensors, or a state dict)"
         )
+    state = _state(path)
     try:
-        network.load_state_dict(_state(path))
-    except RuntimeError as problem:
-        raise ValueError(f"weights: {path} does not fit {name}: {problem}") from problem
+        network.load_state_dict(state)
+    except RuntimeError as problem:  # torch's word for names or shapes that differ
+        raise ValueError(
+            f"weights: {path} does not fit {name}: {misfit(network, state)}; give the weights of "
+            "that network, as it was published"
+        ) from problem
     return network.eval()
 
 
 def _state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        state: dict[str, Tensor] = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except _UNREADABLE as problem:
+        raise ValueError(_no_weights(path)) from problem
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ValueError(_no_weights(path))
     return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+
+
+def _no_weights(path: Path) -> str:
+    return (
+        f"weights: {path} is neither a safetensors file nor a state dict, names with their "
+        "tensors and nothing else; save one with torch.save(network.state_dict(), FILE)"
+    )
 
 
 def check_classes(outputs: int, class_index: tuple[int, ...], classes: int) -> Tensor:

@@ -37,7 +37,7 @@ class Trained:
 def checkpoint_of(path: Path) -> Path:
     """The checkpoint at `path`, or the newest one in a trial's folder.
 
-    Raises CheckpointError where there is none.
+    Raises CheckpointError where there is none or it cannot be read.
     """
     newest = path if (path / "experiment.json").is_file() else checkpoint.latest(path)
     if newest is None:
@@ -55,5 +55,5 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     newest = checkpoint_of(path)
     experiment = checkpoint.load_experiment(newest)
     method = build(experiment)
-    method.load_state_dict(checkpoint.load_weights(newest))
+    checkpoint.put_weights(newest, method)
     return Trained(newest, experiment, method.to(device).eval(), device)

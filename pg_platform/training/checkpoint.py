@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.training.misfit import misfit
 from pg_platform.training.rows import Row
 
 KEPT = 2
@@ -41,6 +44,9 @@ class Progress:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+
+
+_REMEDY = "take another checkpoint of this run, or train it anew"
 
 
 class CheckpointError(ValueError):
@@ -93,7 +99,7 @@ def restore(
     scaler: torch.amp.GradScaler,
 ) -> Progress:
     """Put weights and the states of optimiser and scaler back and return the progress."""
-    method.load_state_dict(load_weights(path))
+    put_weights(path, method)
     states = torch.load(path / "optimizer.pt", weights_only=True)
     optimizer.load_state_dict(states["optimizer"])
     scaler.load_state_dict(states["scaler"])
@@ -108,7 +114,26 @@ def load_progress(path: Path) -> Progress:
 
 def load_experiment(path: Path) -> Experiment:
     """The experiment that the checkpoint at `path` belongs to."""
-    return Experiment.model_validate_json(_read(path, "experiment.json"))
+    text = _read(path, "experiment.json")
+    try:
+        return Experiment.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise CheckpointError(f"{path / 'experiment.json'}: {told}; {_REMEDY}") from error
+
+
+def put_weights(path: Path, method: nn.Module) -> None:
+    """Load the weights of the checkpoint at `path` into the method of its experiment."""
+    weights = load_weights(path)
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:  # torch's word for names or shapes that differ
+        raise CheckpointError(
+            f"{path / 'model.safetensors'}: not the weights of the experiment beside it: "
+            f"{misfit(method, weights)}; {_REMEDY}"
+        ) from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -116,7 +141,10 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     file = path / "model.safetensors"
     if not file.is_file():
         raise CheckpointError(f"{path}: no checkpoint here (no {file.name})")
-    weights: dict[str, torch.Tensor] = load_file(file)
+    try:
+        weights: dict[str, torch.Tensor] = load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file}: damaged ({error}); {_REMEDY}") from error
     return weights
 
 

@@ -1,0 +1,21 @@
+"""Why tensors cannot be the weights of a network, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+
+def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """The first tensor that has another shape, is missing or is one too many; how many more."""
+    own = network.state_dict()
+    wrong = [
+        f"{name} is {tuple(state[name].shape)} and not {tuple(wanted.shape)}"
+        for name, wanted in own.items()
+        if name in state and state[name].shape != wanted.shape
+    ]
+    wrong += [f"{name} is missing" for name in own if name not in state]
+    wrong += [f"{name} is one too many" for name in state if name not in own]
+    others = f", and {len(wrong) - 1} tensors more do not fit" if len(wrong) > 1 else ""
+    return f"{wrong[0]}{others}"
