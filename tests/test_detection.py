@@ -1,0 +1,208 @@
+"""Detection on photos in VOC's layout: the listener's network in the detector, what is refused."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import write_jpeg
+
+from evals.detection import (
+    Options,
+    detected,
+    detector_on,
+    evaluate,
+    learned,
+    share,
+    truth_of,
+    untrained,
+)
+from pg_platform.config.experiment import Experiment
+from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
+from pg_platform.methods import build
+from pg_platform.results.average_precision import mean_precision
+from pg_platform.results.trained import Trained
+from tests.small import SMALL, merged
+
+PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mini" / "voc20_mini.tar"
+CPU = torch.device("cpu")
+
+
+def options(voc: Path, **changes: object) -> Options:
+    given = {
+        "voc": str(voc),
+        "train_years": (2007,),
+        "steps": 1,
+        "batch": 2,
+        "min_size": 64,
+        "proposals": 32,
+    }
+    return Options.model_validate(given | changes)
+
+
+@pytest.fixture(scope="module")
+def listener() -> Trained:
+    """A listener as the detector wants it, its normalisations moved by a few images."""
+    changes = {"data": {"image_size": 96}, "listener": {"vision": {"width": 64}}}
+    experiment = Experiment.model_validate(
+        merged(SMALL, {**changes, "speaker": {"patch_size": 32}})
+    )
+    game = build(experiment)
+    game.train()
+    game.listener.features(torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
+    return Trained(Path(), experiment, game.eval(), CPU)
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """Two lists of photos: a bright square, its class told by its colour."""
+    _write(tmp_path, "trainval", ["1", "2", "3"])
+    _write(tmp_path, "test", ["4", "5"])
+    return tmp_path
+
+
+def _write(root: Path, split: str, names: Iterable[str]) -> None:
+    year = root / "VOCdevkit" / "VOC2007"
+    for folder in ("ImageSets/Main", "JPEGImages", "Annotations"):
+        (year / folder).mkdir(parents=True, exist_ok=True)
+    (year / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    for name in names:
+        left, number = 8 * int(name), int(name) % 2
+        pixels = torch.zeros(3, 64, 96, dtype=torch.uint8)
+        pixels[number, 16:48, left : left + 32] = 255
+        write_jpeg(pixels, str(year / f"JPEGImages/{name}.jpg"))
+        box = f"<xmin>{left + 1}</xmin><ymin>17</ymin><xmax>{left + 32}</xmax><ymax>48</ymax>"
+        (year / f"Annotations/{name}.xml").write_text(
+            f"<annotation><object><name>{VOC_CLASSES[number]}</name>"
+            f"<difficult>0</difficult><bndbox>{box}</bndbox></object>"
+            f"<object><name>person</name><difficult>1</difficult><bndbox>{box}</bndbox></object>"
+            "</annotation>"
+        )
+
+
+def test_the_body_of_the_detector_sees_what_the_listener_sees(listener: Trained, voc: Path) -> None:
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    game = build(listener.experiment)
+    game.load_state_dict(dict(_state(listener)))
+    detector = detector_on(game, options(voc)).train()
+    last = detector.backbone.body(pixels)["3"].detach()
+    wanted = game.eval().listener.vision(pixels).detach()
+    assert last == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+def _state(trained: Trained) -> dict[str, torch.Tensor]:
+    assert isinstance(trained.method, torch.nn.Module)
+    return trained.method.state_dict()
+
+
+def test_photos_have_the_boxes_of_their_files(voc: Path) -> None:
+    photos = voc_photos(voc, [2007], "trainval")
+    assert [photo.file.stem for photo in photos] == ["1", "2", "3"]
+    assert photos[0].boxes.tolist() == [[8, 16, 40, 48]] * 2
+    assert photos[0].classes.tolist() == [1, VOC_CLASSES.index("person")]
+    assert photos[0].difficult.tolist() == [False, True]
+
+
+def test_it_learns_where_squares_are(listener: Trained, voc: Path) -> None:
+    """Both losses and boxes are wired: boxes of photos it has seen are found, mirrored or not."""
+    photos = voc_photos(voc, [2007], "trainval")
+    easy = [_easy(photo) for photo in photos]
+    chosen = options(voc, steps=25, batch=3, lr=0.002, warmup=0.2)
+    game = untrained(listener.experiment, easy)
+    before = mean_precision(
+        truth_of(easy), detected(detector_on(game, chosen).eval(), easy, batch=2)
+    )
+    detector = learned(detector_on(game, chosen), easy, chosen)
+    after = mean_precision(truth_of(easy), detected(detector, easy, batch=2))
+    assert after["voc11"] > 0.5 > before["voc11"]
+
+
+def _easy(photo: Photo) -> Photo:
+    """Without its difficult boxes."""
+    kept = ~photo.difficult
+    return Photo(photo.file, photo.boxes[kept], photo.classes[kept], photo.difficult[kept])
+
+
+def test_the_same_for_the_same_run_with_its_baseline(listener: Trained, voc: Path) -> None:
+    once = evaluate(listener, options(voc, baseline=True))
+    laws = ("voc11", "vocall", "coco", "coco50")
+    assert set(once.metrics) == {
+        f"detection/{name}_{law}_s1" for name in ("map", "random_init") for law in laws
+    }
+    assert "NOT THE PAPER'S SCHEDULE" in once.words
+    assert evaluate(listener, options(voc, baseline=True)).metrics == once.metrics
+
+
+def test_a_loss_that_is_no_number_ends_it(listener: Trained, voc: Path) -> None:
+    with pytest.raises(ValueError, match=r"the loss is .* at step [1-5]; a lower --set lr="):
+        evaluate(listener, options(voc, steps=6, lr=1e9, clip=1e9, warmup=0))
+
+
+def test_the_learning_rate_rises_and_falls_twice(voc: Path) -> None:
+    chosen = options(voc, steps=24, warmup=0.5)
+    shares = [share(step, chosen) for step in range(24)]
+    assert shares[:12] == pytest.approx([(i + 1) / 12 for i in range(12)])
+    assert shares[12:] == pytest.approx([1] * 6 + [0.1] * 4 + [0.01] * 2)
+
+
+@pytest.mark.parametrize(
+    ("vision", "told"),
+    [
+        ({"width": 4}, "resnet18 of width 4.*width: 64"),
+        ({"kind": "resnet50", "width": 64}, "looks with resnet50,"),
+        ({"width": 64}, "images of 16 pixels.*image_size over 64"),
+    ],
+)
+def test_another_network_is_refused(
+    vision: dict[str, object], told: str, listener: Trained, voc: Path
+) -> None:
+    experiment = Experiment.model_validate(merged(SMALL, {"listener": {"vision": vision}}))
+    with pytest.raises(ValueError, match=told):
+        evaluate(replace(listener, experiment=experiment), options(voc))
+
+
+def test_missing_lists_and_photos_are_named(listener: Trained, voc: Path) -> None:
+    with pytest.raises(ValueError, match=r"no list .*VOC2012.ImageSets.Main.trainval\.txt"):
+        evaluate(listener, Options(voc=str(voc)))
+    with pytest.raises(ValueError, match="2 photos of test are in test too"):
+        evaluate(listener, options(voc, train="test"))
+    (voc / "VOCdevkit/VOC2007/JPEGImages/4.jpg").unlink()
+    with pytest.raises(ValueError, match=r"no file .*4\.jpg"):
+        evaluate(listener, options(voc))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("person", "zebra", "names 'zebra'"),
+        ("<xmin>9<", "<xmin>99<", "ends before it begins"),
+        ("<xmin>9<", "<xmin>x<", "edge 'x'"),
+        ("</annotation>", "", "is no XML"),
+    ],
+)
+def test_wrong_annotations_are_named(voc: Path, old: str, new: str, told: str) -> None:
+    file = voc / "VOCdevkit/VOC2007/Annotations/1.xml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=rf"1\.xml.*{told}"):
+        voc_photos(voc, [2007], "trainval")
+
+
+def test_real_photos(listener: Trained, tmp_path: Path) -> None:
+    if not PACK.is_file():
+        pytest.skip(f"{PACK} is not here")
+    with tarfile.open(PACK) as packed:
+        packed.extractall(tmp_path, filter="data")
+    folder = tmp_path / "voc20_mini"
+    train, test = (voc_photos(folder, [2012], split) for split in ("train", "val"))
+    assert len(np.unique(truth_of(test).classes)) == len(VOC_CLASSES)
+    chosen = options(folder)
+    detector = learned(
+        detector_on(untrained(listener.experiment, train), chosen), train[:2], chosen
+    )
+    values = mean_precision(truth_of(test[:3]), detected(detector, test[:3], batch=2))
+    assert all(0 <= value <= 1 for value in values.values())
