@@ -38,7 +38,6 @@ from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import build
 from pg_platform.results.average_precision import Found, Truth, mean_precision
 from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import patch_game
 from pg_platform.results.trained import Trained
 
 _WIDTH = 64
@@ -86,7 +85,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
             f"detection: {len(shared)} photos of {options.test} are in {options.train} too, "
             f"{min(shared)} for one; --set test=SPLIT names one that is not learned from"
         )
-    games = {"map": patch_game(trained)}
+    games = {"map": trained.game}
     if options.baseline:
         games["random_init"] = untrained(trained.experiment, train).to(trained.device)
     metrics = {}
