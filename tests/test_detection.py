@@ -12,25 +12,20 @@ import pytest
 import torch
 from torchvision.io import write_jpeg
 
-from evals.detection import (
-    Options,
-    detected,
-    detector_on,
-    evaluate,
-    learned,
-    share,
-    truth_of,
-    untrained,
-)
+from evals.detection import Options, evaluate, untrained
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
 from pg_platform.methods import build
 from pg_platform.results.average_precision import mean_precision
+from pg_platform.results.detector import detected, detector_on, learned, share, truth_of
+from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained
-from tests.small import SMALL, merged
+from tests.commands import run
+from tests.small import SMALL, merged, write_experiment
 
 PACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "voc_mini" / "voc20_mini.tar"
 CPU = torch.device("cpu")
+LAWS = ("voc11", "vocall", "coco", "coco50")
 
 
 def options(voc: Path, **changes: object) -> Options:
@@ -89,7 +84,7 @@ def test_the_body_of_the_detector_sees_what_the_listener_sees(listener: Trained,
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     game = build(listener.experiment)
     game.load_state_dict(dict(_state(listener)))
-    detector = detector_on(game, options(voc)).train()
+    detector = detector_on(game.listener.vision, options(voc)).train()
     last = detector.backbone.body(pixels)["3"].detach()
     wanted = game.eval().listener.vision(pixels).detach()
     assert last == pytest.approx(wanted, rel=1e-4, abs=1e-5)
@@ -115,9 +110,9 @@ def test_it_learns_where_squares_are(listener: Trained, voc: Path) -> None:
     chosen = options(voc, steps=25, batch=3, lr=0.002, warmup=0.2)
     game = untrained(listener.experiment, easy)
     before = mean_precision(
-        truth_of(easy), detected(detector_on(game, chosen).eval(), easy, batch=2)
+        truth_of(easy), detected(detector_on(game.listener.vision, chosen).eval(), easy, batch=2)
     )
-    detector = learned(detector_on(game, chosen), easy, chosen)
+    detector = learned(detector_on(game.listener.vision, chosen), easy, chosen)
     after = mean_precision(truth_of(easy), detected(detector, easy, batch=2))
     assert after["voc11"] > 0.5 > before["voc11"]
 
@@ -130,11 +125,15 @@ def _easy(photo: Photo) -> Photo:
 
 def test_the_same_for_the_same_run_with_its_baseline(listener: Trained, voc: Path) -> None:
     once = evaluate(listener, options(voc, baseline=True))
-    laws = ("voc11", "vocall", "coco", "coco50")
     assert set(once.metrics) == {
-        f"detection/{name}_{law}_s1" for name in ("map", "random_init") for law in laws
+        f"detection/{name}_{law}_s1x2_64px_n2" for name in ("map", "random_init") for law in LAWS
     }
     assert "NOT THE PAPER'S SCHEDULE" in once.words
+    assert "over the 2 of VOC's 20 classes" in once.words
+    table = once.tables["table2"]
+    assert [row[:2] for row in table.rows] == [("aeroplane", 1), ("bicycle", 1)]
+    own = [row[table.columns.index("map_voc11")] for row in table.rows]
+    assert once.metrics["detection/map_voc11_s1x2_64px_n2"] == pytest.approx(np.mean(own))
     assert evaluate(listener, options(voc, baseline=True)).metrics == once.metrics
 
 
@@ -176,12 +175,69 @@ def test_missing_lists_and_photos_are_named(listener: Trained, voc: Path) -> Non
         evaluate(listener, options(voc))
 
 
+def test_a_photo_that_is_none_is_named(listener: Trained, voc: Path) -> None:
+    (voc / "VOCdevkit/VOC2007/JPEGImages/2.jpg").write_bytes(b"no photo")
+    with pytest.raises(ValueError, match=r"2\.jpg cannot be decoded"):
+        evaluate(listener, options(voc, batch=3))
+
+
+def test_a_split_with_nothing_to_find_is_refused_before_learning(
+    listener: Trained, voc: Path
+) -> None:
+    for name in ("4", "5"):
+        file = voc / f"VOCdevkit/VOC2007/Annotations/{name}.xml"
+        file.write_text(file.read_text().replace("<difficult>0", "<difficult>1"))
+    with pytest.raises(ValueError, match="all boxes of the split are difficult"):
+        evaluate(listener, options(voc, steps=10**9))
+
+
+def test_pg_eval_stores_it_and_a_mistake_leaves_nothing(voc: Path, tmp_path: Path) -> None:
+    """One clear error without photos; then metrics, table, figure and words, on the run itself."""
+    changes = {
+        "epochs": 1,
+        "batch_size": 4,
+        "data": {"image_size": 96, "count": 16},
+        "speaker": {"patch_size": 32},
+        "listener": {"vision": {"width": 64}},
+        "validation": {"pool_size": 2},
+    }
+    file, home = write_experiment(tmp_path, changes), tmp_path / "home"
+    assert run(["pg-train", str(file), "--local"], home).returncode == 0
+    with Store.open(home) as store:
+        (trained,) = store.finished_trials("train")
+    small = ["train_years=[2007]", "steps=1", "batch=2", "min_size=64", "proposals=32"]
+    for wrong, told in (
+        ([], "voc: "),
+        ([f"voc={tmp_path / 'none'}"], "voc: no list"),
+    ):
+        done = run(["pg-eval", "detection", trained.run_id, *_set(*small, *wrong)], home)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    with Store.open(home) as store:
+        assert store.finished_trials("train")[0].metrics == trained.metrics
+    done = run(["pg-eval", "detection", trained.run_id, *_set(*small, f"voc={voc}")], home)
+    assert done.returncode == 0, done.stderr
+    with Store.open(home) as store:
+        (after,) = store.finished_trials("train")
+    assert {*after.metrics} - {*trained.metrics} == {
+        f"detection/map_{law}_s1x2_64px_n2" for law in LAWS
+    }
+    kept = {path.name for path in home.rglob("detection/*")}
+    assert {"boxes.png", "boxes.svg", "table2.json", "words.md"} <= kept
+
+
+def _set(*overrides: str) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
         ("person", "zebra", "names 'zebra'"),
         ("<xmin>9<", "<xmin>99<", "ends before it begins"),
         ("<xmin>9<", "<xmin>x<", "edge 'x'"),
+        ("<xmin>9<", "<xmin>nan<", "edge 'nan'"),
         ("</annotation>", "", "is no XML"),
     ],
 )
@@ -202,7 +258,9 @@ def test_real_photos(listener: Trained, tmp_path: Path) -> None:
     assert len(np.unique(truth_of(test).classes)) == len(VOC_CLASSES)
     chosen = options(folder)
     detector = learned(
-        detector_on(untrained(listener.experiment, train), chosen), train[:2], chosen
+        detector_on(untrained(listener.experiment, train).listener.vision, chosen),
+        train[:2],
+        chosen,
     )
     values = mean_precision(truth_of(test[:3]), detected(detector, test[:3], batch=2))
     assert all(0 <= value <= 1 for value in values.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from xml.etree import ElementTree
 
 import torch
 from torch import Tensor
+
+from pg_platform.data.decoding import decode
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -29,6 +32,13 @@ class Photo:
     boxes: Tensor
     classes: Tensor
     difficult: Tensor
+
+    def pixels(self) -> Tensor:
+        """(3, h, w) in [0, 1]. Raises ValueError where the file is no image."""
+        try:
+            return decode(self.file.read_bytes()).float() / 255
+        except (RuntimeError, ValueError) as problem:
+            raise ValueError(f"voc: {self.file} cannot be decoded: {problem}") from problem
 
 
 def voc_photos(folder: Path, years: Iterable[int], split: str) -> list[Photo]:
@@ -83,11 +93,12 @@ def _box(thing: ElementTree.Element, annotation: Path) -> list[float]:
 
 def _number(text: str | None, annotation: Path) -> float:
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
-        raise ValueError(
-            f"voc: {annotation} has a box with edge {text!r}; wants a number"
-        ) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"voc: {annotation} has a box with edge {text!r}; wants a number")
+    return number
 
 
 def _class(thing: ElementTree.Element, annotation: Path) -> int:

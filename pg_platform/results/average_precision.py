@@ -12,6 +12,7 @@ Boxes are (x0, y0, x1, y1) on continuous axes in pixels: a VOC file's pixels fro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,11 +61,25 @@ def mean_precision(truth: Truth, found: Found) -> dict[str, float]:
 
     Raises ValueError where no class has one.
     """
-    present = np.unique(truth.classes[~truth.difficult])
-    if not len(present):
+    return means(list(class_precision(truth, found).values()))
+
+
+def class_precision(truth: Truth, found: Found) -> dict[int, dict[str, float]]:
+    """The same of each class with a box to find."""
+    return {label: _of_class(*_only(truth, found, label)) for label in wanted_classes(truth)}
+
+
+def means(precisions: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each law over classes."""
+    return {law: float(np.mean([one[law] for one in precisions])) for law in precisions[0]}
+
+
+def wanted_classes(truth: Truth) -> list[int]:
+    """The classes with a box to find, ascending. Raises ValueError where no class has one."""
+    present: list[int] = np.unique(truth.classes[~truth.difficult]).tolist()
+    if not present:
         raise ValueError("average precision: all boxes of the split are difficult, or it has none")
-    per_class = [_of_class(*_only(truth, found, int(label))) for label in present]
-    return {name: float(np.mean([one[name] for one in per_class])) for name in per_class[0]}
+    return present
 
 
 def voc_judged(truth: Truth, found: Found) -> Judged:
