@@ -17,7 +17,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
 from pg_platform.methods import build
 from pg_platform.results.average_precision import mean_precision
-from pg_platform.results.detector import detected, detector_on, learned, share, truth_of
+from pg_platform.results.detector import detected, detector_on, learned, share, shown, truth_of
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained
 from tests.commands import run
@@ -101,6 +101,17 @@ def test_photos_have_the_boxes_of_their_files(voc: Path) -> None:
     assert photos[0].boxes.tolist() == [[8, 16, 40, 48]] * 2
     assert photos[0].classes.tolist() == [1, VOC_CLASSES.index("person")]
     assert photos[0].difficult.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_boxes_go_where_the_photo_goes(voc: Path, mirror: bool) -> None:  # noqa: FBT001
+    photo = _easy(voc_photos(voc, [2007], "trainval")[0])
+    pixels, target = shown(photo, CPU, mirror=mirror)
+    ((x0, y0, x1, y1),) = target["boxes"].int().tolist()
+    green = pixels[1]
+    assert green[y0:y1, x0:x1].mean() > 0.9
+    assert green.sum() < 1.1 * green[y0:y1, x0:x1].sum()
+    assert target["labels"].tolist() == [1 + VOC_CLASSES.index("bicycle")]
 
 
 def test_it_learns_where_squares_are(listener: Trained, voc: Path) -> None:
@@ -187,8 +198,10 @@ def test_a_split_with_nothing_to_find_is_refused_before_learning(
     for name in ("4", "5"):
         file = voc / f"VOCdevkit/VOC2007/Annotations/{name}.xml"
         file.write_text(file.read_text().replace("<difficult>0", "<difficult>1"))
+    for name in ("1", "2", "3"):
+        (voc / f"VOCdevkit/VOC2007/JPEGImages/{name}.jpg").write_bytes(b"not looked at")
     with pytest.raises(ValueError, match="all boxes of the split are difficult"):
-        evaluate(listener, options(voc, steps=10**9))
+        evaluate(listener, options(voc))
 
 
 def test_pg_eval_stores_it_and_a_mistake_leaves_nothing(voc: Path, tmp_path: Path) -> None:

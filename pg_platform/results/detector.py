@@ -127,6 +127,17 @@ def truth_of(photos: Sequence[Photo]) -> Truth:
     )
 
 
+def shown(photo: Photo, device: torch.device, *, mirror: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Pixels and what the detector learns of them; class 0 is the background."""
+    pixels, boxes = photo.pixels().to(device), photo.boxes.to(device)
+    if mirror:
+        pixels = pixels.flip(2)
+        left, top, right, bottom = boxes.unbind(dim=1)
+        wide = pixels.shape[2]
+        boxes = torch.stack((wide - right, top, wide - left, bottom), dim=1)
+    return pixels, {"boxes": boxes, "labels": 1 + photo.classes.to(device)}
+
+
 def _order(photos: int, schedule: Schedule, own: torch.Generator) -> Iterator[list[int]]:
     """Positions of each step's photos: all in a new order, again and again."""
     wanted = schedule.steps * schedule.batch
@@ -139,18 +150,7 @@ def _loss(detector: FasterRCNN, photos: Sequence[Photo], own: torch.Generator) -
     """The sum of the detector's losses on photos, each mirrored by chance."""
     device = next(detector.parameters()).device
     mirrored = (torch.rand(len(photos), generator=own) < 0.5).tolist()
-    shown = [_shown(p, device, mirror=m) for p, m in zip(photos, mirrored, strict=True)]
-    pixels, targets = zip(*shown, strict=True)
+    pairs = [shown(p, device, mirror=m) for p, m in zip(photos, mirrored, strict=True)]
+    pixels, targets = zip(*pairs, strict=True)
     losses: dict[str, Tensor] = detector(list(pixels), list(targets))
     return torch.stack(list(losses.values())).sum()
-
-
-def _shown(photo: Photo, device: torch.device, *, mirror: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """Pixels and what the detector learns of them; class 0 is the background."""
-    pixels, boxes = photo.pixels().to(device), photo.boxes.to(device)
-    if mirror:
-        pixels = pixels.flip(2)
-        left, top, right, bottom = boxes.unbind(dim=1)
-        wide = pixels.shape[2]
-        boxes = torch.stack((wide - right, top, wide - left, bottom), dim=1)
-    return pixels, {"boxes": boxes, "labels": 1 + photo.classes.to(device)}
