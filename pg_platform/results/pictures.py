@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional
 
 from pg_platform.data.views import MEAN, STD
-from pg_platform.results.figures import figure
+from pg_platform.results.figures import COLOURS, figure
 
 MAP = "RdYlBu_r"
 """Red is high and blue is low, as in the paper."""
+_THERE: dict[str, Any] = {"color": COLOURS[0], "linestyle": "--"}
+_FOUND: dict[str, Any] = {"color": COLOURS[1], "linestyle": "-"}
 
 
 def shown(pixels: Tensor) -> Tensor:
@@ -48,6 +54,43 @@ def maps_beside(
         bar = drawing.colorbar(drawn, ax=grid, fraction=0.02, pad=0.01)
         bar.set_label("least to most important; the line is at 0.5")
     return drawing
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """Pixels (3, h, w) in [0, 1] with boxes of two kinds, each a name and (x0, y0, x1, y1)."""
+
+    pixels: Tensor
+    there: Sequence[tuple[str, Sequence[float]]]
+    found: Sequence[tuple[str, Sequence[float]]]
+
+
+def boxes_over(photos: Sequence[Boxed], columns: int, caption: str) -> Figure:
+    """Photos with the boxes that are there (dashed) and those found (solid, with their names)."""
+    rows = -(-len(photos) // columns)
+    with figure((3.2 * columns, 2.7 * rows + 0.6)) as drawing:
+        grid = drawing.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, photo in zip(grid.flat, photos, strict=False):
+            axes.imshow(photo.pixels.movedim(0, -1).numpy())
+            _boxes(axes, photo.there, _THERE, above=True)
+            _boxes(axes, photo.found, _FOUND, above=False)
+        keys = [Line2D([], [], lw=2, **look) for look in (_THERE, _FOUND)]
+        names = ["there (name above)", "found (name and score inside)"]
+        drawing.legend(keys, names, loc="outside upper left", ncols=2, fontsize=9)
+        drawing.supxlabel(caption, fontsize=9, color="0.3")
+    return drawing
+
+
+def _boxes(
+    axes: Axes, boxes: Sequence[tuple[str, Sequence[float]]], look: dict[str, Any], *, above: bool
+) -> None:
+    for name, (x0, y0, x1, y1) in boxes:
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=1.8, **look))
+        behind = {"facecolor": look["color"], "edgecolor": "none", "pad": 0.8}
+        side = "bottom" if above else "top"
+        axes.text(x0, y0, name, fontsize=7, va=side, color="white", bbox=behind, clip_on=True)
 
 
 def _overlay(axes: Axes, image: Tensor, values: Tensor) -> AxesImage:
