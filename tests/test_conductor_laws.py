@@ -93,11 +93,11 @@ class Executor:
             return False
         assert not was_closed, "a segment starts after the close"
         assert segment.trial.id not in self.waiting | self.up, "a trial runs twice at a time"
+        assert segment.trial.id not in self.left_out, "what was left out goes on"
         assert segment.until is None or segment.until > self.reached.get(segment.trial.id, 0)
         most = self.made.rules.resources.max_concurrent
         assert most is None or len(self.waiting) + len(self.up) < most
         self.waiting[segment.trial.id] = segment
-        self.stopping.discard(segment.trial.id)
         return True
 
     def begin(self, trial_id: str) -> None:
@@ -220,7 +220,8 @@ def check_ends(executor: Executor, search: Asked | None, runs: Runs) -> None:
         for trial_id in ends
     )
     assert went == dict.fromkeys(made.trials, 1)
-    for trial_id in made.trials.keys() - executor.up.keys():
+    cut_off = executor.up | executor.waiting  # the next call closes the runs of these
+    for trial_id in made.trials.keys() - cut_off.keys():
         assert (trial_id in runs.stands) == (trial_id not in verdict.not_started)
         assert runs.stands.get(trial_id) != "open", "a run is left open in the store"
     settled = verdict.finished | verdict.pruned | verdict.failed.keys() | verdict.infeasible.keys()
