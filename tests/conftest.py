@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 from pg_platform.training.loop import train
 from pg_platform.training.place import local_place
+from tests.results import ACCURACY
 from tests.small import SMALL
 
 
@@ -22,6 +25,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         with Store.open(tmp_path_factory.mktemp("store")) as opened:
             yield opened
+
+
+@pytest.fixture
+def runs(store: Store, tmp_path: Path) -> TrialRuns:
+    """Runs of trials that no test has had before."""
+    return TrialRuns.of_single(store, tmp_path.name, ACCURACY, lambda trial: tmp_path / trial.id)
 
 
 @pytest.fixture(scope="session")

@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pg_platform.cluster.conductor import Conductor, Segment, Waiting
-from pg_platform.cluster.pruning import Judge
-from pg_platform.cluster.record import Record
-from pg_platform.cluster.screen import Screen
+from pg_platform.cluster.conductor import Segment, Waiting
 from pg_platform.config.plan import Trial
-from pg_platform.config.sweep_file import SweepFile
 from pg_platform.results.runs import TrialRuns
-from pg_platform.results.tracking import Store
 from pg_platform.training.rows import OUT_OF_MEMORY, Outcome
+from tests.conducting import Clock, Searched, conductor, finish, started
 from tests.results import ACCURACY, rows, vocabularies
-
-EPOCHS = 100
-"""Of the experiments of `vocabularies`."""
-
-
-@dataclass
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Searched:
-    """Gives points from a list, and keeps what it is told."""
-
-    points: list[list[Trial]]
-    told: dict[str, tuple[list[float], bool]] = field(default_factory=dict)
-
-    def ask(self) -> Sequence[Trial]:
-        return self.points.pop(0) if self.points else []
-
-    def tell(self, group: str, values: Sequence[float], *, pruned: bool) -> None:
-        self.told[group] = (list(values), pruned)
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[TrialRuns]:
-    with Store.open(tmp_path) as store:
-        yield TrialRuns.of_single(store, "c", ACCURACY, lambda trial: tmp_path / trial.id)
-
-
-def conductor(
-    runs: TrialRuns,
-    trials: Sequence[Trial],
-    clock: Clock | None = None,
-    search: Searched | None = None,
-    **words: Any,
-) -> Conductor:
-    rules = SweepFile.model_validate({"name": "c", "metric": ACCURACY.model_dump(), **words})
-    record = Record(runs, Screen(trials, ACCURACY.name), lambda: None)
-    judge = Judge(rules.early_terminate, maximize=True, epochs=EPOCHS)
-    made = Conductor(rules, record, judge, search=search, clock=clock or Clock())
-    made.add(trials)
-    return made
-
-
-def started(made: Conductor) -> Segment:
-    segment = made.next()
-    assert isinstance(segment, Segment)
-    made.begin(segment.trial)
-    return segment
-
-
-def finish(made: Conductor, trial: Trial, value: float = 0.5) -> None:
-    made.rows(trial, rows(ACCURACY.name, [value]))
-    made.end(trial, Outcome.COMPLETED)
 
 
 def test_all_trials_run_in_order_and_then_nothing(runs: TrialRuns) -> None:
@@ -277,3 +212,84 @@ def test_a_point_without_memory_takes_along_its_seeds_at_a_rung(runs: TrialRuns)
     made.end(first, Outcome.PAUSED)
     made.fail(started(made).trial, OUT_OF_MEMORY)
     assert made.record.verdict.infeasible.keys() == {trial.id for trial in trials}
+
+
+ASHA = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
+
+
+def test_a_trial_that_was_killed_on_its_way_to_a_rung_goes_no_further(runs: TrialRuns) -> None:
+    """It comes to the rung before it hears of it; the best point, it would have been promoted."""
+    search = Searched([vocabularies([2], seeds=1)])
+    made = conductor(runs, [], search=search, early_terminate=ASHA)
+    trial = started(made).trial
+    assert made.leave_out(trial.id, "killed")
+    made.rows(trial, rows(ACCURACY.name, [0.9]))
+    made.end(trial, Outcome.PAUSED)
+    assert made.next() is Waiting.FOR_NOTHING
+    assert runs.store.look(runs.ids[trial.id]).tags["pg.stop_reason"] == "killed"
+    assert search.told == {"V=2": ([], False)}
+
+
+def test_a_trial_that_was_killed_does_not_go_on_in_halves(runs: TrialRuns) -> None:
+    (trial,) = vocabularies([2], seeds=1)
+    fitting = trial.experiment.model_copy(update={"batch_norm_images": 128})
+    made = conductor(runs, [replace(trial, experiment=fitting)], on_oom="micro_batch")
+    trial = started(made).trial
+    assert made.leave_out(trial.id, "killed")
+    made.fail(trial, OUT_OF_MEMORY)
+    assert made.next() is Waiting.FOR_NOTHING
+    assert made.record.verdict.interrupted == {trial.id}
+
+
+def test_a_trial_between_two_segments_is_interrupted_and_not_unstarted(runs: TrialRuns) -> None:
+    trials = vocabularies([2], seeds=2)
+    made = conductor(runs, trials, early_terminate=ASHA, resources={"max_concurrent": 1})
+    for trial in trials:
+        started(made)
+        made.rows(trial, rows(ACCURACY.name, [0.5]))
+        made.end(trial, Outcome.PAUSED)
+    on, other = started(made).trial, *[t for t in trials if t.id not in made.running]
+    finish(made, on)
+    made.close("asked to stop")
+    assert made.next() is Waiting.FOR_NOTHING
+    made.abandon()
+    assert (made.record.verdict.interrupted, made.record.verdict.not_started) == ({other.id}, set())
+    assert runs.store.look(runs.ids[other.id]).tags["pg.stop_reason"] == "asked to stop"
+
+
+def test_a_segment_that_waits_for_a_place_spends_nothing_and_is_not_hung(runs: TrialRuns) -> None:
+    clock, trials = Clock(), vocabularies([2, 4, 8, 16, 32], seeds=1)
+    made = conductor(runs, trials, clock, stall_after="60s", budget={"cpu_hours": 1.0})
+    for trial in trials[:2]:
+        segment = made.next()
+        assert isinstance(segment, Segment)
+        assert segment.trial is trial
+    made.begin(trials[0])
+    clock.now = 1900.0
+    assert made.hung() == [trials[0]]
+    assert isinstance(made.next(), Segment)  # 1900 s of one trial are spent, not 3800 s
+    made.begin(trials[1])
+    clock.now = 2700.0
+    assert isinstance(made.next(), Segment)  # 3500 s
+    clock.now = 2751.0
+    assert made.next() is Waiting.FOR_OTHERS
+    made.abandon()
+    assert made.record.verdict.interrupted == {trials[0].id, trials[1].id}
+    assert made.record.verdict.not_started == {trial.id for trial in trials[2:]}
+
+
+@pytest.mark.parametrize(
+    ("measure", "told"), [("", 0.7), (":area", 0.5), (":epochs_to:0.5", 2.0), (":epochs_to:0.6", 3)]
+)
+def test_a_search_is_told_of_what_the_sweep_measures(
+    runs: TrialRuns, measure: str, told: float
+) -> None:
+    search, metric = Searched([vocabularies([2], seeds=1)]), {"name": ACCURACY.name + measure}
+    made = conductor(runs, [], search=search, metric=metric)
+    trial = started(made).trial
+    made.rows(trial, rows(ACCURACY.name, [0.3, 0.5]))
+    made.rows(trial, rows(ACCURACY.name, [0.3, 0.5, 0.7])[1:])  # again from the last checkpoint
+    made.end(trial, Outcome.COMPLETED)
+    ((value,), pruned) = search.told["V=2"]
+    assert value == pytest.approx(told)
+    assert not pruned

@@ -18,6 +18,7 @@ from pg_platform.config.json_schema import SHIPPED, written
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.places import sweeps
 from pg_platform.config.plan import plan
+from pg_platform.config.ranges import Range
 from pg_platform.config.recipe import differences, load_recipe
 from pg_platform.config.sweep import Metric, Sweep, load_sweep
 from tests.commands import in_header
@@ -352,9 +353,11 @@ def test_the_space_of_a_search_that_learns(tmp_path: Path) -> None:
     space = sweep.space
     assert space is not None
     lr, vocab_size, hidden, epochs = space.dimensions
-    assert (lr.low, lr.high, lr.log, lr.whole, lr.step) == (1e-5, 1e-1, True, False, None)
-    assert (vocab_size.log, vocab_size.whole, hidden.step) == (True, True, 32)
-    assert (epochs.key, epochs.values) == ("epochs", (1, 2))
+    assert lr.range == Range(1e-5, 1e-1, log=True, whole=False, step=None)
+    assert vocab_size.range == Range(2, 64, log=True, whole=True, step=None)
+    assert hidden.range == Range(64, 256, log=False, whole=True, step=32)
+    assert [d.count for d in space.dimensions] == [None, 63, 7, 2]
+    assert (epochs.key, epochs.values, epochs.range) == ("epochs", (1, 2), None)
     chosen = {"optimizer.lr": 1e-3, "speaker.vocab_size": 8, "speaker.symbol.hidden": 64}
     point = space.point({**chosen, "epochs": 2})
     assert point is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from pg_platform.cluster.record import Record
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep_file import SweepFile
+from pg_platform.results.measure import base, measure
 from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row
 
 
@@ -51,18 +52,22 @@ class Search(Protocol):
 
 @dataclass
 class _Run:
+    """A segment that an executor was given, which may wait there for a free place."""
+
     segment: Segment
-    started: float
-    heard: float
+    begun: float | None = None
+    """When its process came up, from which on it spends; None while it waits."""
+    heard: float | None = None
 
 
 @dataclass
 class _Members:
-    """The trials of one point: all seeds, those that are settled, and what each gave last."""
+    """The trials of one point: all seeds, those that are settled, and what each measured."""
 
-    seeds: set[int]
-    settled: set[int]
-    results: dict[int, float]
+    seeds: set[int] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
+    measured: dict[int, dict[int, float]] = field(default_factory=dict)
+    """Seed to epoch to value."""
 
 
 class Conductor:
@@ -91,6 +96,8 @@ class Conductor:
         """Segments that have ended at a rung and wait for the judge."""
         self.points: dict[str, _Members] = {}
         self.stop_reasons: dict[str, str] = {}
+        self.begun: set[str] = set()
+        """Trials whose run in the store is open, or was, since this call began."""
         self.closed: str | None = None
 
     def add(
@@ -104,7 +111,7 @@ class Conductor:
         Ids in `finished` and `given_up` are not run: the first have a result, the others none.
         """
         for trial in trials:
-            point = self.points.setdefault(trial.group, _Members(set(), set(), {}))
+            point = self.points.setdefault(trial.group, _Members())
             point.seeds.add(trial.seed)
             self.trials[trial.id] = trial
         for group in dict.fromkeys(trial.group for trial in trials):
@@ -142,7 +149,10 @@ class Conductor:
 
     def begin(self, trial: Trial) -> None:
         """The trial's process is up: for the first time, or again."""
+        if (run := self.running.get(trial.id)) is not None and run.begun is None:
+            run.begun = self.clock()
         self._hear(trial)
+        self.begun.add(trial.id)
         self.record.begin(trial)
 
     def rows(self, trial: Trial, rows: Sequence[Row]) -> None:
@@ -150,23 +160,25 @@ class Conductor:
         self._hear(trial)
         if not rows:
             return
-        name = self.rules.metric.name.partition(":")[0]
+        name = base(self.rules.metric.name)
         for row in rows:
             if name in row.metrics:
                 self._measured(trial, row.epoch, row.metrics[name])
         self.record.rows(trial, rows)
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
-        """The trial's segment has come to its end."""
-        segment = self._ended(trial)
+        """The trial's segment has come to its end.
+
+        One that was left out stops there too where it came to a rung before it was asked.
+        """
+        segment, reason = self._ended(trial), self.stop_reasons.pop(trial.id, None)
         match outcome:
-            case Outcome.PAUSED:
+            case Outcome.PAUSED if reason is None:
                 assert segment.until is not None, "only a rung pauses a trial"
                 self.held[trial.id] = segment
                 self.record.pause(trial)
                 self.judge.arrive(trial.group, trial.seed, segment.until)
-            case Outcome.INTERRUPTED:
-                reason = self.stop_reasons.pop(trial.id, None)
+            case Outcome.INTERRUPTED | Outcome.PAUSED:
                 self.record.interrupt(trial, reason or "interrupted")
                 if reason is not None:
                     self._settled(trial, dropped=True)
@@ -179,9 +191,11 @@ class Conductor:
 
         One that a full disk ended has not failed: it is interrupted, and nothing new starts.
         """
-        segment = self._ended(trial)
+        segment, reason = self._ended(trial), self.stop_reasons.pop(trial.id, None)
         if error.startswith(DISK_FULL):
-            self.record.interrupt(trial, DISK_FULL)
+            self.record.interrupt(trial, reason or DISK_FULL)
+            if reason is not None:
+                self._settled(trial, dropped=True)
             self.record.verdict.infrastructure = error.partition("\n")[0]
             self.close(DISK_FULL)
             return
@@ -189,6 +203,10 @@ class Conductor:
             smaller = _smaller(segment) if self.rules.on_oom == "micro_batch" else None
             if smaller is None:
                 self._infeasible(trial, error)
+                return
+            if reason is not None:
+                self.record.interrupt(trial, reason)
+                self._settled(trial, dropped=True)
                 return
             self.record.shrink(trial, smaller.resources)
             self.queue.appendleft(smaller)
@@ -202,7 +220,7 @@ class Conductor:
         """Trials that have not been heard of for too long; each is named once a hang."""
         now, found = self.clock(), []
         for run in self.running.values():
-            if now - run.heard > self.rules.stall_after:
+            if run.heard is not None and now - run.heard > self.rules.stall_after:
                 run.heard = now
                 found.append(run.segment.trial)
         return found
@@ -222,42 +240,38 @@ class Conductor:
             self.stop_reasons[trial_id] = why
             return True
         for segment in self._withdraw(lambda trial: trial.id == trial_id):
-            if segment.trial.id in self.record.paused:
-                self.record.interrupt(segment.trial, why)
-            else:
-                self.record.verdict.not_started.add(trial_id)
+            self._put_down(segment.trial, why)
             self._settled(segment.trial, dropped=True)
         return False
 
     def abandon(self) -> None:
-        """Nothing runs any more: trials at a rung are interrupted, the others were not started."""
-        for segment in self.held.values():
-            self.record.interrupt(segment.trial, self.closed or "interrupted")
-        self.held.clear()
-        for run in self.running.values():
-            self.record.verdict.interrupted.add(run.segment.trial.id)
-        for segment in self.queue:
-            self.record.verdict.not_started.add(segment.trial.id)
+        """Nothing runs any more: trials that had begun are interrupted, others not started."""
+        verdict = self.record.verdict
+        for segment in self._withdraw(lambda _: True):
+            self._put_down(segment.trial, self.closed or "interrupted")
+        for trial_id in self.running:
+            (verdict.interrupted if trial_id in self.begun else verdict.not_started).add(trial_id)
 
     def _open(self) -> bool:
         """Whether new segments start; looks at the budget where there are any."""
         if self.closed is None and (self.queue or self.held or self.search is not None):
             now = self.clock()
-            running = sum(now - run.started for run in self.running.values())
+            running = sum(now - run.begun for run in self.running.values() if run.begun is not None)
             if (why := self.limits.exceeded(now, running)) is not None:
                 self.record.verdict.over_budget = why
                 self.close(why)
         return self.closed is None
 
     def _start(self, segment: Segment) -> Segment:
-        now = self.clock()
-        self.running[segment.trial.id] = _Run(segment, now, now)
+        assert segment.trial.id not in self.running, "a trial runs once at a time"
+        self.running[segment.trial.id] = _Run(segment)
         self.limits.started.add(segment.trial.id)
         return segment
 
     def _ended(self, trial: Trial) -> Segment:
         run = self.running.pop(trial.id)
-        self.limits.trial_seconds += self.clock() - run.started
+        if run.begun is not None:
+            self.limits.trial_seconds += self.clock() - run.begun
         return run.segment
 
     def _hear(self, trial: Trial) -> None:
@@ -266,7 +280,7 @@ class Conductor:
 
     def _measured(self, trial: Trial, epoch: int, value: float) -> None:
         self.judge.note(trial.group, trial.seed, epoch, value)
-        self.points[trial.group].results[trial.seed] = value
+        self.points[trial.group].measured.setdefault(trial.seed, {})[epoch] = value
 
     def _decided(self, *, idle: bool) -> bool:
         """Let the judge speak; True where a point goes on or is given up."""
@@ -291,9 +305,18 @@ class Conductor:
         point.settled.add(trial.seed)
         if dropped:
             self.judge.leave(trial.group, trial.seed)
-            point.results.pop(trial.seed, None)
+            point.measured.pop(trial.seed, None)
         if point.settled >= point.seeds and self.search is not None:
-            self.search.tell(trial.group, list(point.results.values()), pruned=pruned)
+            name, seeds = self.rules.metric.name, point.measured.values()
+            results = [measure(sorted(values.items()), name) for values in seeds]
+            self.search.tell(trial.group, results, pruned=pruned)
+
+    def _put_down(self, trial: Trial, why: str) -> None:
+        """The trial, which waits, goes no further in this call."""
+        if trial.id in self.begun:
+            self.record.interrupt(trial, why)
+        else:
+            self.record.verdict.not_started.add(trial.id)
 
     def _infeasible(self, trial: Trial, error: str) -> None:
         """A point that does not fit: its other seeds need not be tried; those that run find out."""

@@ -10,9 +10,9 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Verb = Literal["stop", "cancel", "kill"]
 _WRITE_SECONDS = 1.0
@@ -24,6 +24,24 @@ class Request:
 
     verb: Verb
     trial: str | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What a file of `Control.ask` holds; ValueError for any other text."""
+        match json.loads(text):
+            case {"verb": "stop" | "cancel" as verb, "trial": None}:
+                return cls(verb)
+            case {"verb": "kill", "trial": str(trial)}:
+                return cls("kill", trial)
+        raise ValueError(f"wants stop, cancel, or kill with a trial, got {text!r}")
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A request that is none: its file, set aside, and what is wrong with it."""
+
+    file: Path
+    why: str
 
 
 class Control:
@@ -40,34 +58,63 @@ class Control:
         for file in self.folder.glob("request-*.json"):
             file.unlink()
 
-    def requests(self) -> Iterator[Request]:
-        """New requests, each given once, the oldest first."""
+    def requests(self) -> Iterator[Request | Unread]:
+        """New requests, each given once, the oldest first; what cannot be read is set aside."""
         for file in sorted(self.folder.glob("request-*.json")):
-            asked = json.loads(file.read_text())
+            try:
+                request = Request.read(file.read_text())
+            except ValueError as error:  # json and text that is no UTF-8 are of that kind too
+                yield Unread(file.replace(file.with_name(f"unread-{file.name}")), str(error))
+                continue
             file.unlink()
-            yield Request(asked["verb"], asked["trial"])
+            yield request
 
     def ask(self, request: Request) -> None:
         """Leave a request for the driver; ValueError where none runs."""
         if (status := self.status()) is None or not status["running"]:
-            raise ValueError(f"no driver runs the sweep {self.sweep} on this store; see pg-ui")
-        text = json.dumps({"verb": request.verb, "trial": request.trial})
-        _replace(self.folder / f"request-{time.time_ns()}-{uuid.uuid4().hex[:6]}.json", text)
+            raise ValueError(
+                f"no driver runs the sweep {self.sweep} on this store; see pg-ui for those that "
+                "run, or start it with pg-sweep"
+            )
+        name = f"request-{time.time_ns()}-{uuid.uuid4().hex[:6]}.json"
+        _replace(self.folder / name, json.dumps(asdict(request)))
 
     def write(self, status: Mapping[str, Any], *, now: bool = False) -> None:
         """Keep `status`, at most once a second unless `now`."""
         if now or time.monotonic() - self.written >= _WRITE_SECONDS:
             self.written = time.monotonic()
-            told = {"sweep": self.sweep, "pid": os.getpid(), "time": time.time(), **status}
-            _replace(self.folder / "status.json", json.dumps(told))
+            pid = os.getpid()
+            driver = {"sweep": self.sweep, "pid": pid, "began": began(pid), "time": time.time()}
+            _replace(self.folder / "status.json", json.dumps(driver | dict(status)))
 
     def status(self) -> dict[str, Any] | None:
-        """What the driver said last; `running` only while its process lives. None: never ran."""
+        """What the driver said last; `running` only while its process lives. None: never ran.
+
+        One that was written before it held `began` reads as not running.
+        """
         file = self.folder / "status.json"
         if not file.is_file():
             return None
         status: dict[str, Any] = json.loads(file.read_text())
-        return status | {"running": status["running"] and Path(f"/proc/{status['pid']}").exists()}
+        lives = "began" in status and status["began"] == began(status["pid"])
+        return status | {"running": status["running"] and lives}
+
+
+def began(pid: int) -> str | None:
+    """What tells a process from a later one with its number; None where it has ended.
+
+    That is the boot of the machine and the clock ticks from there to the process's start.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # the second where it ends while it is read
+        return None
+    state, ticks = fields[0], fields[19]  # proc_pid_stat(5): from the third field on
+    if state in "ZX":  # ended, and not yet waited for
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{ticks}"
 
 
 def _replace(file: Path, text: str) -> None:

@@ -30,6 +30,7 @@ from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.results.device_share import told_share
+from pg_platform.results.measure import threshold
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
@@ -184,5 +185,8 @@ def _conductor(
 
 
 def _judge(rules: SweepFile, epochs: int) -> Judge:
+    """At a rung the base metric is compared; a level is reached early where that is high."""
     maximize = rules.metric.goal == "maximize"
+    if threshold(rules.metric.name) is not None:
+        maximize = not maximize
     return Judge(rules.early_terminate, maximize=maximize, epochs=epochs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pg_platform.cluster.conductor import Conductor
-from pg_platform.cluster.control import Control, Request
+from pg_platform.cluster.control import Control, Request, Unread
 
 
 def obey(
@@ -16,7 +16,11 @@ def obey(
     Raises KeyboardInterrupt for `cancel`: running trials go on from their last checkpoint.
     """
     for request in control.requests():
-        _obey(conductor, request, ask_to_stop)
+        match request:
+            case Unread(file=file, why=why):
+                conductor.record.say(f"a request was not understood and lies in {file}: {why}")
+            case Request():
+                _obey(conductor, request, ask_to_stop)
     control.write({"running": True, "trials": conductor.record.screen.states()})
 
 

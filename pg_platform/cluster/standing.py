@@ -18,6 +18,7 @@ from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations
 from pg_platform.results.device_share import packed
 from pg_platform.results.forecast import Forecast, shape
+from pg_platform.results.measure import base, measure
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import FORECAST
@@ -47,16 +48,21 @@ class Standing:
     def history(self, trial: Trial, metric: Metric) -> list[tuple[int, float]]:
         """(epoch, value) of a finished trial."""
         run = self.finished[trial.id]
-        return self.runs.store.history(run.run_id, metric.name.partition(":")[0])
+        return self.runs.store.history(run.run_id, base(metric.name))
 
     def searched(self) -> dict[str, tuple[Mapping[str, Any], list[float]]]:
-        """What a search chose in earlier calls, by point, and what its finished seeds gave."""
+        """What a search chose in earlier calls, by point, and what its finished seeds gave.
+
+        That is nothing for a point of which some seeds go on: it is told of when they end.
+        """
         found: dict[str, tuple[Mapping[str, Any], list[float]]] = {}
+        goes_on = {t.group for t in self.trials if t.id not in self.finished.keys() | self.given_up}
+        metric = self.runs.metric
         for trial in self.trials:
             if trial.choice:
                 values = found.setdefault(trial.group, (trial.choice, []))[1]
-                if trial.id in self.finished:
-                    values += [value for _, value in self.history(trial, self.runs.metric)[-1:]]
+                if trial.id in self.finished and trial.group not in goes_on:
+                    values.append(measure(self.history(trial, metric), metric.name))
         return found
 
 

@@ -47,8 +47,9 @@ class RayExecutor:
                     flags.set(list(conductor.running), raised=True)
                 obey(conductor, control, lambda ids: flags.set(ids, raised=True))
                 for trial in conductor.hung():
-                    conductor.record.hang(trial, conductor.rules.stall_after)
-                    end_process(ledger.places[trial.id])
+                    if (place := ledger.places.get(trial.id)) is not None:
+                        conductor.record.hang(trial, conductor.rules.stall_after)
+                        end_process(place)
 
             ledger = Ledger(conductor, look_around)
             self._tuner(conductor, resources, ledger, flags).fit()

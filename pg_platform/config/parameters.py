@@ -123,6 +123,6 @@ def hashable(value: Any) -> Hashable:
     match value:
         case dict():
             return frozenset((key, hashable(inner)) for key, inner in value.items())
-        case tuple():
+        case tuple() | list():
             return tuple(hashable(item) for item in value)
     return (isinstance(value, bool), value)

@@ -49,17 +49,29 @@ class Range:
             drawn = math.exp(source.uniform(math.log(low), math.log(high)))
         else:
             drawn = source.uniform(low, high)
-        return self._on_a_step(drawn)
+        return self.nearest(drawn)
 
-    def _on_a_step(self, drawn: float) -> float:
+    def nearest(self, drawn: float) -> float:
+        """The number of the range nearest to `drawn`: on a step, else of a few digits."""
         drawn = min(max(drawn, self.low), self.high)
         if self.step is not None or self.whole:
             step = self.step or 1
-            most = math.floor((self.high - self.low) / step + 1e-9)
-            drawn = self.low + min(round((drawn - self.low) / step), most) * step
+            drawn = self.low + min(round((drawn - self.low) / step), self._steps()) * step
         if self.whole:
             return int(drawn)
         return min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+
+    @property
+    def count(self) -> int | None:
+        """How many numbers it has; None where it is neither of whole numbers nor of steps."""
+        return self._steps() + 1 if self.whole or self.step is not None else None
+
+    def nth(self, n: int) -> float:
+        """The number `n` steps above the lowest."""
+        return self.nearest(self.low + n * (self.step or 1))
+
+    def _steps(self) -> int:
+        return math.floor((self.high - self.low) / (self.step or 1) + 1e-9)
 
     def holds(self, value: object) -> bool:
         """Whether `value` is a number of the range."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,22 +10,39 @@ from typing import Any
 from pg_platform.config.grid import Choice, Grid, Point
 from pg_platform.config.parameters import Parameter, hashable
 from pg_platform.config.problems import ConfigError, Problem, meant, refuse
+from pg_platform.config.ranges import Range
 from pg_platform.config.rules import UndecidedError
 from pg_platform.config.tree import Leaf, place_of
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One thing to choose: one of `values`, or where that is None a number from low to high."""
+    """One thing to choose: one of `values`, or where there is a `range` a number of it."""
 
     key: str
     """The dotted key; of keys that advance together the first in the file."""
-    values: tuple[Any, ...] | None
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    whole: bool = False
-    step: float | None = None
+    values: tuple[Any, ...]
+    range: Range | None = None
+
+    @property
+    def count(self) -> int | None:
+        """How many choices there are; None for a continuous range."""
+        return len(self.values) if self.range is None else self.range.count
+
+    def nth(self, index: int) -> Any:
+        """The choice with this index, where they are counted."""
+        return self.values[index] if self.range is None else self.range.nth(index)
+
+    def index(self, value: Any) -> int:
+        """The index of a choice, where they are counted."""
+        if self.range is not None:
+            steps: float = (value - self.range.low) / (self.range.step or 1)
+            return round(steps)
+        return [hashable(each) for each in self.values].index(hashable(value))
+
+    def draw(self, source: random.Random) -> Any:
+        """Any choice."""
+        return source.choice(self.values) if self.range is None else self.range.draw(source)
 
 
 class Space:
@@ -95,7 +113,5 @@ def _index(parameter: Parameter, value: Any) -> int:
 
 
 def _dimension(parameter: Parameter) -> Dimension:
-    span = parameter.range
-    if span is None:
-        return Dimension(parameter.key, parameter.values)
-    return Dimension(parameter.key, None, span.low, span.high, span.log, span.whole, span.step)
+    values = parameter.values if parameter.range is None else ()
+    return Dimension(parameter.key, values, parameter.range)
