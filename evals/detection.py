@@ -42,6 +42,8 @@ from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
 _WIDTH = 64
+_MOST_DRAWN = 5
+"""Detections of a photo in the figure; more hide it."""
 _SETTLING, _SIDE = 32, 224
 """Photos and their side in pixels that settle the normalisations of an untrained listener."""
 
@@ -150,13 +152,13 @@ def _table(precision: dict[str, ClassPrecision], truth: Truth) -> Table:
 
 
 def _drawing(test: Sequence[Photo], truth: Truth, found: Found, options: Options) -> Figure:
-    """Some photos by chance, each with as many of its surest boxes as there are to find."""
+    """Some photos by chance, each with its surest boxes: as many as there are, if not too many."""
     chosen = some(torch.arange(len(test)), options.drawn, options.seed, "detection").tolist()
     photos = []
     for i in chosen:
         there = np.flatnonzero((truth.images == i) & ~truth.difficult)
         own = np.flatnonzero(found.images == i)
-        surest = own[np.argsort(-found.scores[own], kind="stable")][: len(there)]
+        surest = own[np.argsort(-found.scores[own], kind="stable")][: min(len(there), _MOST_DRAWN)]
         photos.append(
             Boxed(
                 test[i].pixels(),
@@ -170,7 +172,10 @@ def _drawing(test: Sequence[Photo], truth: Truth, found: Found, options: Options
                 ],
             )
         )
-    caption = "test photos by chance; of each as many of the surest boxes as there are to find"
+    caption = (
+        "test photos by chance; of each the surest boxes, as many as there are to find and at most "
+        f"{_MOST_DRAWN}"
+    )
     return boxes_over(photos, min(4, len(photos)), caption)
 
 

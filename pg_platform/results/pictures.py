@@ -74,8 +74,8 @@ def boxes_over(photos: Sequence[Boxed], columns: int, caption: str) -> Figure:
             axes.set_axis_off()
         for axes, photo in zip(grid.flat, photos, strict=False):
             axes.imshow(photo.pixels.movedim(0, -1).numpy())
-            _boxes(axes, photo.there, _THERE, above=True)
             _boxes(axes, photo.found, _FOUND, above=False)
+            _boxes(axes, photo.there, _THERE, above=True)
         keys = [Line2D([], [], lw=2, **look) for look in (_THERE, _FOUND)]
         names = ["there (name above)", "found (name and score inside)"]
         drawing.legend(keys, names, loc="outside upper left", ncols=2, fontsize=9)
