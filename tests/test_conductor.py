@@ -12,7 +12,7 @@ from pg_platform.cluster.conductor import Segment, Waiting
 from pg_platform.config.plan import Trial
 from pg_platform.results.runs import TrialRuns
 from pg_platform.training.rows import OUT_OF_MEMORY, Outcome
-from tests.conducting import Clock, Searched, conductor, finish, started
+from tests.conducting import EPOCHS, Clock, Searched, conductor, finish, started
 from tests.results import ACCURACY, rows, vocabularies
 
 
@@ -191,6 +191,26 @@ def test_a_seed_that_was_killed_does_not_hold_its_point(runs: TrialRuns) -> None
     assert runs.store.look(runs.ids[trials[2].id]).tags["pg.stop_reason"] == "killed"
     assert started(made).trial is trials[0]
     assert made.record.verdict.pruned == {trial.id for trial in trials[3:]}
+
+
+def test_a_search_learns_what_was_given_up_before_it_chooses_again(runs: TrialRuns) -> None:
+    values = {2: 0.5, 8: 0.1, 32: 0.4, 64: 0.9}
+    search = Searched([vocabularies([size], seeds=1) for size in values])
+    made = conductor(runs, [], search=search, early_terminate=ASHA)
+    left_when_told: dict[str, int] = {}
+    while isinstance(segment := made.next(), Segment):
+        for group in search.told.keys() - left_when_told.keys():
+            left_when_told[group] = len(search.points)
+        made.begin(segment.trial)
+        (size,) = segment.trial.point.values()
+        value = values[size]
+        epoch = segment.until or EPOCHS
+        made.rows(segment.trial, rows(ACCURACY.name, [value] * epoch))
+        paused = segment.until is not None
+        made.end(segment.trial, Outcome.PAUSED if paused else Outcome.COMPLETED)
+    assert search.told["V=8"] == ([0.1], True)
+    assert search.told["V=64"] == ([0.9], False)
+    assert left_when_told["V=8"] == 1
 
 
 def test_a_search_is_told_of_a_point_whose_last_seed_was_killed(runs: TrialRuns) -> None:

@@ -133,7 +133,8 @@ class Conductor:
         """What to start now.
 
         Points are judged when nothing else can start: the more scores there are, the fewer
-        promotions are mistakes, and a trial at a rung holds no slot.
+        promotions are mistakes, and a trial at a rung holds no slot. A search, though, is to learn
+        from those before: it is asked for a new point only once those that wait are judged.
         """
         limit = self.rules.resources.max_concurrent
         if limit is not None and len(self.running) >= limit:
@@ -141,6 +142,8 @@ class Conductor:
         while self._open():
             if self.queue:
                 return self._start(self.queue.popleft())
+            if self.search is not None and self._decided(idle=False, eager=True):
+                continue
             if self.search is not None and (trials := self.search.ask()):
                 self.add(trials)
             elif not self._decided(idle=not self.running):
@@ -282,9 +285,9 @@ class Conductor:
         self.judge.note(trial.group, trial.seed, epoch, value)
         self.points[trial.group].measured.setdefault(trial.seed, {})[epoch] = value
 
-    def _decided(self, *, idle: bool) -> bool:
+    def _decided(self, *, idle: bool, eager: bool = False) -> bool:
         """Let the judge speak; True where a point goes on or is given up."""
-        decisions = self.judge.decide(idle=idle)
+        decisions = self.judge.decide(idle=idle, eager=eager)
         for segment in self._take(decisions.promoted):
             rung = self.judge.next_rung(segment.trial.group, segment.until or 0)
             self.queue.appendleft(replace(segment, until=rung))

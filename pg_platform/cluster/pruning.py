@@ -65,10 +65,12 @@ class Judge:
         """A seed failed and will not come any more; the others stand for the point."""
         self.points[point].seeds.discard(seed)
 
-    def decide(self, *, idle: bool) -> Decisions:
+    def decide(self, *, idle: bool, eager: bool = False) -> Decisions:
         """What can be said now. `idle`: nothing runs or waits to run, so no more scores will come.
 
-        Then every rung is settled with the points that it has.
+        Then every rung is settled with the points that it has. `eager`: a search learns from what
+        is given up, so a point goes on or is given up by the scores so far, once there are
+        `min_points` of them.
         """
         promoted: list[str] = []
         stopped: list[str] = []
@@ -76,7 +78,7 @@ class Judge:
             if self._held(standing) and not self._score(standing, standing.waiting):
                 stopped.append(name)
         for group in self._groups():
-            up, out = self._settled(*group, idle=idle)
+            up, out = self._settled(*group, idle=idle, eager=eager)
             promoted += up
             stopped += [name for name in out if name not in stopped]
         promoted = [name for name in promoted if name not in stopped]
@@ -84,7 +86,9 @@ class Judge:
             self.points[name].waiting = None
         return Decisions(tuple(promoted), tuple(stopped))
 
-    def _settled(self, bracket: int, rung: int, *, idle: bool) -> tuple[list[str], list[str]]:
+    def _settled(
+        self, bracket: int, rung: int, *, idle: bool, eager: bool
+    ) -> tuple[list[str], list[str]]:
         """Points waiting at a rung that go on, and those that do not."""
         scores = {
             name: score[0]
@@ -98,9 +102,10 @@ class Judge:
             return self._by_median(scores, waiting)
         ranked = sorted(scores, key=lambda name: -scores[name])
         keep = len(scores) // self.rule.reduction_factor
-        best = set(ranked[: max(keep, 1) if idle else keep])
+        whole = idle or eager
+        best = set(ranked[: max(keep, 1) if whole else keep])
         up = [name for name in waiting if name in best]
-        return up, [name for name in waiting if name not in best] if idle else []
+        return up, [name for name in waiting if name not in best] if whole else []
 
     def _by_median(
         self, scores: dict[str, float], waiting: list[str]
