@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfTransformer
@@ -24,11 +25,13 @@ from torch import Tensor
 
 from pg_platform.config.document import Section
 from pg_platform.config.seeds import stream
+from pg_platform.data.images import Split
+from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import PlayedSplit, labelled, play_split
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
+SPLITS: tuple[Split, Split] = ("train", "val")
 _COLUMNS = ("features", "classifier", "labels", "top1_mean", "top1_sd", "top5_mean", "top5_sd")
 
 
@@ -42,37 +45,44 @@ class Options(Section):
 
 def evaluate(trained: Trained, options: Options) -> Measured:
     """Accuracies of each row of the table. Raises ValueError where a split has no label."""
-    train, val = play_split(trained, "train"), play_split(trained, "val")
-    rows_of = {
-        split: labelled(played.images, "bag_of_words")
-        for split, played in (("train", train), ("val", val))
-    }
-    vocabulary, labels = trained.experiment.speaker.vocab_size, train.labels[rows_of["train"]]
-    if len(labels.unique()) < 2:
+    banks = [open_bank(trained, split) for split in SPLITS]
+    chosen = [_labelled(bank) for bank in banks]
+    labels = [torch.tensor(bank.labels[rows]) for bank, rows in zip(banks, chosen, strict=True)]
+    if len(labels[0].unique()) < 2:
         raise ValueError("data: bag_of_words needs two classes with labels in the train split")
     rows: list[tuple[Any, ...]] = []
     for sent in ("sent", "all"):
         bags = [
-            bag(played, rows_of[split], vocabulary, every_patch=sent == "all")
-            for split, played in (("train", train), ("val", val))
+            bag(bank.symbols[of], bank.gates[of], bank.vocabulary, every_patch=sent == "all")
+            for bank, of in zip(banks, chosen, strict=True)
         ]
-        rows += _rows(sent, bags, (labels, val.labels[rows_of["val"]]), options)
+        rows += _rows(sent, bags, (labels[0], labels[1]), options)
     table = Table(_COLUMNS, tuple(rows))
     return Measured(_metrics(rows, options), tables={"table5": table}, words=_words(rows, options))
 
 
 def bag(
-    played: PlayedSplit, rows: Tensor, vocabulary: int, *, every_patch: bool
+    symbols: NDArray[np.int32], gates: NDArray[np.bool_], vocabulary: int, *, every_patch: bool
 ) -> csr_matrix[np.float64]:
-    """Counts (images, slots * vocabulary) of the symbols that are sent, or of every patch's."""
-    ids = played.ids[rows]  # (n, patches, slots)
-    slots = ids.shape[2]
-    words = (ids + vocabulary * torch.arange(slots)).flatten(1)
-    image = torch.arange(len(ids))[:, None].expand_as(words)
-    told = torch.ones_like(words) if every_patch else played.gate[rows].repeat_interleave(slots, 1)
-    kept = told.bool()
-    counted = (np.ones(int(kept.sum())), (image[kept].numpy(), words[kept].numpy()))
-    return csr_matrix(counted, shape=(len(ids), slots * vocabulary))
+    """Counts (images, slots * vocabulary) of the symbols that are sent, or of every patch's.
+
+    `symbols` (images, patches, slots), `gates` (images, patches).
+    """
+    images, _, slots = symbols.shape
+    words = (symbols + vocabulary * np.arange(slots)).reshape(images, -1)
+    told = np.ones_like(gates) if every_patch else gates
+    kept = told.repeat(slots, axis=1)
+    image = np.broadcast_to(np.arange(images)[:, None], words.shape)
+    counted = (np.ones(int(kept.sum())), (image[kept], words[kept]))
+    return csr_matrix(counted, shape=(images, slots * vocabulary))
+
+
+def _labelled(bank: Bank) -> NDArray[np.intp]:
+    """Rows of the images that have labels; ValueError where none has."""
+    (rows,) = (bank.labels >= 0).nonzero()
+    if not len(rows):
+        raise ValueError("data: no image of the split has a label, and bag_of_words needs them")
+    return rows
 
 
 def accuracies(

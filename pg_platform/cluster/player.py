@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,13 +27,16 @@ from pg_platform.training.rows import (
     shortage,
 )
 
+REPORT_SECONDS = 1.0
+"""How long a trial of one worker keeps its rows before it sends them."""
+
 
 def play_alone(assignment: Assignment) -> None:
     """Train one segment in this process, the only worker; an error is reported, not raised.
 
     The same numbers, or the same disk, would fail again: said once, and not tried again by Tune.
     """
-    report = Report(tune.report)
+    report = Report(tune.report, every_seconds=REPORT_SECONDS)
     try:
         play(assignment, local_place(experiment_of(assignment).resources), report)
     except (MemoryError, OSError, *TRIAL_ERRORS) as error:
@@ -77,13 +82,33 @@ def told(error: BaseException, folder: str) -> str:
 class Report:
     """Rows on their way to the driver, through Tune's or Train's own report."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None], group: str | None = None) -> None:
-        """`group` is the placement group of a trial's own workers."""
-        self.send, self.group = send, group
+    def __init__(
+        self,
+        send: Callable[[dict[str, Any]], None],
+        group: str | None = None,
+        every_seconds: float = 0.0,
+    ) -> None:
+        """`group` is the placement group of a trial's own workers.
+
+        Rows are kept and sent together, at most once in `every_seconds`: a driver that is told of
+        each short epoch takes the time from the trials. Several workers report in step, so theirs
+        is 0. What a kill takes with it stands in the checkpoint, and is reported from there.
+        """
+        self.send, self.group, self.every_seconds = send, group, every_seconds
+        self.kept: list[Row] = []
+        self.sent_at = -math.inf
 
     def __call__(self, rows: Sequence[Row]) -> None:
-        """New rows."""
-        self.send({"rows": [asdict(row) for row in rows]})
+        """New rows; none where the trial waits."""
+        self.kept += rows
+        if not rows or time.monotonic() - self.sent_at >= self.every_seconds:
+            self.sent_at = time.monotonic()
+            self.send({"rows": self._taken()})
+
+    def _taken(self) -> list[dict[str, Any]]:
+        taken = [asdict(row) for row in self.kept]
+        self.kept.clear()
+        return taken
 
     def facts(self, facts: dict[str, str]) -> None:
         """What is known only where the trial runs, and how to reach its process."""
@@ -95,4 +120,4 @@ class Report:
 
     def end(self, outcome: str, error: str | None = None) -> None:
         """The last word of a segment: completed, paused, interrupted or failed."""
-        self.send({"rows": [], "outcome": outcome, "error": error})
+        self.send({"rows": self._taken(), "outcome": outcome, "error": error})

@@ -1,4 +1,4 @@
-"""What the agents of a trained method say about every image of a split."""
+"""What the agents of a trained method say about some images, and how these are chosen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pg_platform.config.seeds import stream
-from pg_platform.data.images import Images, Split, open_images
+from pg_platform.data.images import Images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.split import Encoded
 from pg_platform.results.trained import Trained
@@ -47,11 +47,6 @@ def place_shares(values: Tensor) -> Tensor:
     below = torch.searchsorted(ascending, values.contiguous())
     not_above = torch.searchsorted(ascending, values.contiguous(), right=True)
     return (below + not_above - 1) / (2 * max(1, values.shape[1] - 1))
-
-
-def play_split(trained: Trained, split: Split) -> PlayedSplit:
-    """Every image of `split` said once. Raises ValueError where the split is empty."""
-    return play_images(trained, open_images(trained.experiment.data, split))
 
 
 def play_images(trained: Trained, images: Images) -> PlayedSplit:

@@ -22,7 +22,7 @@ from pg_platform.results.tracking import NOTE_LIMIT, Store
 
 TABLE = "tables/comparison"
 FIGURE = "report/accuracy_by_images"
-_SHARE_OF_TIME = 0.1
+_SHARE_OF_TIME = 0.03
 _LEGEND = (
     "One result per seed: mean and standard deviation (sd) over n seeds, Student's 95 % interval "
     "of the mean, the best point marked *. Differences to the baseline are paired by seed; p is "
@@ -40,7 +40,7 @@ class SweepReport:
         self._due = time.monotonic()
 
     def write_when_due(self) -> None:
-        """Writes, unless reports would then take more than a tenth of the time."""
+        """Writes, unless reports would then take more than `_SHARE_OF_TIME` of the time."""
         if time.monotonic() >= self._due:
             self.write()
 
