@@ -24,7 +24,8 @@ def standings(text: NDArray[Any], image: NDArray[Any]) -> tuple[Integers, Intege
     text, image = np.asarray(text), np.asarray(image)
     step = max(1, _CHUNK // n)
     own = np.concatenate(
-        [np.diagonal(text[s : s + step] @ image.T, offset=s) for s in range(0, n, step)]
+        # a copy: a diagonal alone would keep the whole product of its rows
+        [np.diagonal(text[s : s + step] @ image.T, offset=s).copy() for s in range(0, n, step)]
     )
     for start in range(0, n, step):
         rows = slice(start, start + step)
@@ -43,7 +44,9 @@ def recall(better: Integers, equal: Integers, *, k: int, gallery: int) -> Floats
     It is the exact mean over all galleries and over all orders of what scores equal.
     """
     others = len(better) - 1
-    table = hypergeom.cdf(k - 1, others, np.arange(others + 1), gallery - 1)
+    above = np.arange(others + 1)
+    # Few terms: scipy's own cdf sums as many as there are images, for each of them.
+    table = sum(hypergeom.pmf(rank, others, above, gallery - 1) for rank in range(k))
     return _over_ties(np.asarray(table), better, equal)
 
 
@@ -52,7 +55,7 @@ def reciprocal_rank(better: Integers, equal: Integers, *, gallery: int) -> Float
     n = len(better)
     above = np.arange(n)
     # E[1 / (1 + X)] of X ~ hypergeometric(n - 1, above, gallery - 1), in closed form
-    table = hypergeom.sf(0, n, above + 1, gallery) * n / (gallery * (above + 1))
+    table = (1 - hypergeom.pmf(0, n, above + 1, gallery)) * n / (gallery * (above + 1))
     return _over_ties(np.asarray(table), better, equal)
 
 
