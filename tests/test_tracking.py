@@ -164,7 +164,8 @@ def test_views_are_tags_of_the_experiment(store: Store, experiment: str) -> None
     store.set_views(experiment, sweep_views(ACCURACY, ["speaker.vocab_size"]))
     tags = mlflow.MlflowClient(store.uri).get_experiment(experiment).tags
     assert {key.removeprefix(TAG) for key in tags if key.startswith(TAG)} == {
-        *("pg-table", "pg-curves", "pg-parameters")
+        *("pg-table", "pg-curves", "pg-parameters", "pg-language", "pg-images"),
+        "pg-by-speaker.vocab_size",
     }
     assert tags["mlflow.experiment.primaryMetric.name"] == NAME
 
