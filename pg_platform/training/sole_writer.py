@@ -47,12 +47,10 @@ def _state(place: Place, file: IO[str], should_stop: Callable[[], bool]) -> _Sta
     """What rank 0 finds; the others are told."""
     if place.rank > 0:
         return _State.WAITING
-    if should_stop():
-        return _State.STOPPED
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _State.WAITING
+        return _State.STOPPED if should_stop() else _State.WAITING
     return _State.HELD
 
 
