@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import re
@@ -73,6 +74,35 @@ def undisturbed(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("undisturbed")
     assert play(experiment, folder)[0] is Outcome.COMPLETED
     return folder
+
+
+def test_a_run_waits_while_another_process_trains_in_its_folder(tmp_path: Path) -> None:
+    experiment, folder = small_recipe("default"), tmp_path / "run"
+    folder.mkdir()
+    said: list[int] = []
+    with (folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def report(rows: Sequence[Row]) -> None:
+            said.append(len(rows))
+            if said == [0, 0]:
+                assert not list(folder.glob("step-*"))
+                fcntl.flock(other, fcntl.LOCK_UN)
+
+        place = local_place(experiment.resources)
+        ended = train(experiment, folder, place=place, report=report, should_stop=lambda: False)
+        assert ended is Outcome.COMPLETED
+        assert said == [0, 0, 1, 1]
+
+
+def test_a_run_that_waits_for_its_folder_can_be_stopped(tmp_path: Path) -> None:
+    experiment, folder = small_recipe("default"), tmp_path / "run"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        outcome, rows = play(experiment, folder, stop=lambda: True)
+    assert (outcome, rows) == (Outcome.INTERRUPTED, [])
+    assert not list(folder.glob("step-*"))
 
 
 @pytest.mark.parametrize("after", [1, 2, 4, 5, 8])

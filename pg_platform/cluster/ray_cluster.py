@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import ray
@@ -55,19 +55,23 @@ def _start_private() -> None:
     )
 
 
-def check_capacity(cpus: float, gpus: float) -> None:
-    """Refuse a worker of `cpus` and `gpus` that this machine can never hold.
+def check_capacity(wanted: Mapping[str, float]) -> None:
+    """Refuse a worker that asks for more than any node of this machine has; see `trial.request`.
 
     A cluster that was there before may scale up, so it is taken at its word.
     """
     if "RAY_ADDRESS" in os.environ:
         return
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(n.get("CPU", 0.0) >= cpus and n.get("GPU", 0.0) >= gpus for n in nodes):
-        have = ", ".join(
-            f"{n.get('CPU', 0.0):g} CPUs and {n.get('GPU', 0.0):g} GPUs" for n in nodes
-        )
+    if not any(all(n.get(name, 0.0) >= much for name, much in wanted.items()) for n in nodes):
+        have = ", ".join(_told(node) for node in nodes)
         raise ClusterError(
-            f"a worker asks for {cpus:g} CPUs and {gpus:g} GPUs and the machine has {have}; "
-            "lower it with --set resources.cpus_per_worker=1 or --set resources.gpus_per_worker=0"
+            f"a worker asks for {_told(wanted)} and the machine has {have}; lower it with --set "
+            "resources.cpus_per_worker=1, --set resources.gpus_per_worker=0 or --set "
+            "resources.gib_per_worker=0"
         )
+
+
+def _told(amounts: Mapping[str, float]) -> str:
+    cpus, gpus = amounts.get("CPU", 0.0), amounts.get("GPU", 0.0)
+    return f"{cpus:g} CPUs, {gpus:g} GPUs, {amounts.get('memory', 0.0) / 2**30:.3g} GiB for workers"

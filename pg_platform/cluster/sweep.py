@@ -21,7 +21,7 @@ from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import check_capacity, ray_cluster
 from pg_platform.cluster.requests import obey
 from pg_platform.cluster.stop_flag import StopFlags
-from pg_platform.cluster.trial import Assignment, in_process, on_workers
+from pg_platform.cluster.trial import Assignment, in_process, on_workers, request
 from pg_platform.config.experiment import Resources
 
 
@@ -38,7 +38,7 @@ class RayExecutor:
         Raises ClusterError where Ray cannot be had or no node can hold a worker.
         """
         with ray_cluster(), interrupts() as interrupted:
-            check_capacity(resources.cpus_per_worker, resources.gpus_per_worker)
+            check_capacity(request(resources))
             flags = StopFlags()
 
             def look_around() -> None:
@@ -47,9 +47,11 @@ class RayExecutor:
                     flags.set(list(conductor.running), raised=True)
                 obey(conductor, control, lambda ids: flags.set(ids, raised=True))
                 for trial in conductor.hung():
-                    if (place := ledger.places.get(trial.id)) is not None:
-                        conductor.record.hang(trial, conductor.rules.stall_after)
-                        end_process(place)
+                    if (place := ledger.places.get(trial.id)) is None:
+                        conductor.record.say(f"{trial.name}: silent, and its process not known yet")
+                        continue
+                    conductor.record.hang(trial, conductor.rules.stall_after)
+                    end_process(place)
 
             ledger = Ledger(conductor, look_around)
             self._tuner(conductor, resources, ledger, flags).fit()

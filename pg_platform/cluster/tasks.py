@@ -22,7 +22,7 @@ def on_cluster(
     where the cluster cannot be had. `environment.prepare` was called before this file was imported.
     """
     with ray_cluster():
-        check_capacity(1, float(gpu))
+        check_capacity({"CPU": 1.0, "GPU": float(gpu)})
         remote = ray.remote(_pickled).options(num_cpus=1, num_gpus=int(gpu))
         for pending in [remote.remote(function, call) for call in calls]:
             try:

@@ -14,7 +14,7 @@ from ray.util import get_current_placement_group
 from pg_platform.cluster.player import Report, experiment_of, play
 from pg_platform.cluster.trial import Assignment, request
 from pg_platform.config.experiment import Resources
-from pg_platform.training.place import Place
+from pg_platform.training.place import Place, hold_to_share
 
 
 def train_on_workers(
@@ -42,8 +42,10 @@ def _work(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     assignment = Assignment(**config)
     context = ray_train.get_context()
-    torch.set_num_threads(experiment_of(assignment).resources.cpus_per_worker)
-    place = Place(get_device(), context.get_world_rank(), context.get_world_size())
+    resources, device = experiment_of(assignment).resources, get_device()
+    torch.set_num_threads(resources.cpus_per_worker)
+    hold_to_share(resources, device)
+    place = Place(device, context.get_world_rank(), context.get_world_size())
     group = get_current_placement_group()
     report = Report(ray_train.report, None if group is None else group.id.hex())
     play(assignment, place, report)

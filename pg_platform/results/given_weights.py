@@ -32,13 +32,12 @@ def load_given(network: N, file: str, name: str) -> N:
             "where they lie with --set weights=FILE (safetensors, or a state dict)"
         )
     state = _state(path)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as problem:  # torch's word for names or shapes that differ
+    if (why := misfit(network, state)) is not None:
         raise ValueError(
-            f"weights: {path} does not fit {name}: {misfit(network, state)}; give the weights of "
-            "that network, as it was published"
-        ) from problem
+            f"weights: {path} does not fit {name}: {why}; give the weights of that network, as it "
+            "was published"
+        )
+    network.load_state_dict(state)
     return network.eval()
 
 

@@ -127,13 +127,12 @@ def load_experiment(path: Path) -> Experiment:
 def put_weights(path: Path, method: nn.Module) -> None:
     """Load the weights of the checkpoint at `path` into the method of its experiment."""
     weights = load_weights(path)
-    try:
-        method.load_state_dict(weights)
-    except RuntimeError as error:  # torch's word for names or shapes that differ
+    if (why := misfit(method, weights)) is not None:
         raise CheckpointError(
-            f"{path / 'model.safetensors'}: not the weights of the experiment beside it: "
-            f"{misfit(method, weights)}; {_REMEDY}"
-        ) from error
+            f"{path / 'model.safetensors'}: not the weights of the experiment beside it: {why}; "
+            f"{_REMEDY}"
+        )
+    method.load_state_dict(weights)
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

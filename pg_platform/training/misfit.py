@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 
-def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """The first tensor that has another shape, is missing or is one too many; how many more."""
+def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that has another shape, is missing or is one too many; how many more.
+
+    None where all fit.
+    """
     own = network.state_dict()
     wrong = [
         f"{name} is {tuple(state[name].shape)} and not {tuple(wanted.shape)}"
@@ -17,5 +20,7 @@ def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     ]
     wrong += [f"{name} is missing" for name in own if name not in state]
     wrong += [f"{name} is one too many" for name in state if name not in own]
+    if not wrong:
+        return None
     others = f", and {len(wrong) - 1} tensors more do not fit" if len(wrong) > 1 else ""
     return f"{wrong[0]}{others}"

@@ -75,9 +75,15 @@ def local_place(resources: Resources) -> Place:
             f"resources.gpus_per_worker is {resources.gpus_per_worker:g} and this machine shows no "
             "GPU; run on the CPU with --set resources.gpus_per_worker=0 (in a sweep too)"
         )
-    if (share := resources.gpus_per_worker) < 1:
-        torch.cuda.set_per_process_memory_fraction(share)  # others hold the rest
-    return Place(torch.device("cuda"))
+    device = torch.device("cuda")
+    hold_to_share(resources, device)
+    return Place(device)
+
+
+def hold_to_share(resources: Resources, device: torch.device) -> None:
+    """A worker with a fraction of a GPU cannot take more of its memory: others hold the rest."""
+    if device.type == "cuda" and 0 < resources.gpus_per_worker < 1:
+        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_worker, device)
 
 
 def peak_memory_gib(device: torch.device) -> float:
