@@ -81,7 +81,7 @@ def test_a_run_waits_while_another_process_trains_in_its_folder(tmp_path: Path) 
     folder.mkdir()
     said: list[int] = []
     with (folder / ".lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_SH)  # what takes the folder alone waits for this too
 
         def report(rows: Sequence[Row]) -> None:
             said.append(len(rows))
@@ -99,7 +99,7 @@ def test_a_run_that_waits_for_its_folder_can_be_stopped(tmp_path: Path) -> None:
     experiment, folder = small_recipe("default"), tmp_path / "run"
     folder.mkdir()
     with (folder / ".lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_SH)  # what takes the folder alone waits for this too
         outcome, rows = play(experiment, folder, stop=lambda: True)
     assert (outcome, rows) == (Outcome.INTERRUPTED, [])
     assert not list(folder.glob("step-*"))
