@@ -1,6 +1,6 @@
 """What a trial of a sweep costs beyond its steps: pg-sweep, raw Tune functions, raw trainers.
 
-    python -m benchmarks.sweep_overhead [--quick]
+    python -m benchmarks.sweep_overhead [--quick | --wall]
 
 Each contender runs 16 tiny trials in a process of its own, whose CPU time and that of all its
 descendants is counted (this process is their subreaper). The steps are those of a plain loop over
@@ -63,7 +63,9 @@ class Cost(NamedTuple):
 def main() -> None:
     """Print what each contender costs a trial. The ratio: our warm CPU-s, or wall over ideal."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one run of ours and of the loop")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--quick", action="store_true", help="one run of ours and of the loop")
+    part.add_argument("--wall", action="store_true", help="the wall time only, in a quarter hour")
     parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.play:
@@ -71,6 +73,9 @@ def main() -> None:
         CONTENDERS[name](int(count), int(epochs))
         return
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    if asked.wall:
+        print(verdict("sweep_overhead (wall)", _wall(), "<= 1.10"))
+        return
     names = ["loop", "ours"] if asked.quick else ["loop", "ours", "functions", "trainers"]
     warm = _cpu(names, 1 if asked.quick else REPEATS)
     if asked.quick:
@@ -268,9 +273,12 @@ def _train(config: dict[str, Any]) -> None:
 
 
 def _epochs_of(seconds: float) -> int:
-    """How many epochs take so long, from a run of ten."""
-    ten = measured("loop", 1, 10).wall - measured("loop", 1, 1).wall
-    return max(2, round(9 * seconds / ten))
+    """How many epochs take so long: a guess from ten, then from as many as take a quarter."""
+    start, epochs = measured("loop", 1, 1).wall, 10
+    for wanted in (seconds / 4, seconds):
+        taken = measured("loop", 1, epochs).wall - start
+        epochs = max(2, 1 + round((epochs - 1) * wanted / taken))
+    return epochs
 
 
 CONTENDERS = {"loop": loop, "ours": ours, "functions": functions, "trainers": trainers}

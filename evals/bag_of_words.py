@@ -28,6 +28,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.images import Split
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import tracked
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -125,7 +126,7 @@ def _rows(
     rows = []
     for name, told in (("naive_bayes", "own"), ("naive_bayes", "permuted"), ("logistic", "own")):
         found = []
-        for number in range(options.seeds):
+        for number in tracked(range(options.seeds), f"{name}, {sent}"):
             own = torch.Generator().manual_seed(stream(options.seed, "bag_of_words", number))
             pick = torch.randint(len(labels[0]), (len(labels[0]),), generator=own)
             learnt = labels[0][pick]

@@ -29,6 +29,7 @@ from torch import Tensor
 from pg_platform.config.document import Section
 from pg_platform.results.charts import heat_map
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import tracked
 from pg_platform.results.rounds import Spoken, credits, pooled_batches, say, understood
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
@@ -68,7 +69,7 @@ def evaluate_together(several: Sequence[tuple[str, Trained]], options: Options) 
 
     own = {name: success(name, spoken[name]) for name in fitting}
     pairs: dict[tuple[str, str], Pair] = {}
-    for one, other in permutations(fitting, 2):
+    for one, other in tracked(list(permutations(fitting, 2)), "pairs"):
         if alike(fitting[one], fitting[other]):
             hear = partial(success, other)
             sizes = (_vocabulary(fitting[one]), _vocabulary(fitting[other]))

@@ -29,6 +29,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.results.charts import curve
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import tracked
 from pg_platform.results.rounds import credits, pooled_batches
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
@@ -99,7 +100,8 @@ class _School:
         gradients = Gradients(self.game, experiment, Place(device))
         optimizer = build_optimizer(self.game, experiment)
         yield 0, self._tested()
-        for step, batch in enumerate(islice(self._batches(), self.options.steps)):
+        steps = tracked(islice(self._batches(), self.options.steps), "lessons", self.options.steps)
+        for step, batch in enumerate(steps):
             rate = learning_rate(
                 experiment.optimizer, experiment.batch_size, step, self.options.steps
             )

@@ -1,30 +1,32 @@
 """Sec. 4.3 and Table 1, for other programs: messages, vision network and speaker without ours.
 
-corpus.jsonl         the messages in the layout of the Emergent Language Corpus Collection (Boldt
-                     and Mortensen 2024), which XferBench reads: a list of integers a line, the sent
-                     symbols of one image row by row
-metadata.json        where they come from, and how pixels are normalised
-vision.safetensors   the listener's vision network, for torchvision's ResNet without its fc, loaded
-                     with strict=True; left out where torchvision has no network of that shape
-speaker.pt2          torch.export of the speaker for any batch: normalised images (batch, 3, side,
-                     side) to symbol numbers (batch, patches, symbols per patch) int64, gates and
-                     importances (batch, patches); decided, no noise
+systems/...                         the messages as a corpus, in the layout of results/elcc.py
+agents/VARIANT/vision.safetensors   the listener's vision network, for torchvision's ResNet without
+                                    its fc, loaded with strict=True; left out where torchvision has
+                                    no network of that shape
+agents/VARIANT/speaker.pt2          torch.export of the speaker for any batch: normalised images
+                                    (batch, 3, side, side) to symbol numbers (batch, patches,
+                                    symbols per patch) int64, gates and importances (batch,
+                                    patches); decided, no noise
 
-They go to the run, or into the folder `to`, which must not hold an export already.
+VARIANT names the run and its checkpoint. They go to the run, and into the folder `to` where one is
+given: there the runs of a sweep make one collection.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from evals.language.corpus import UNSENT
+from evals.language.sample import messages_of
 from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment, ResNet18Vision, ResNet50Vision
 from pg_platform.data.images import open_images
@@ -32,6 +34,8 @@ from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.speaker import PatchSpeaker
+from pg_platform.results.bank import open_bank
+from pg_platform.results.elcc import put_into, single, variant_files, variant_name
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import say
 from pg_platform.results.trained import Trained
@@ -41,7 +45,7 @@ TORCHVISION_WIDTH = 64
 
 
 class Options(Section):
-    """`split` is what the messages are about, in the plain view; `to` null: the run."""
+    """`split` is what the messages are about, in the plain view; `to` is a folder of exports."""
 
     split: Literal["train", "val"] = "val"
     to: str | None = None
@@ -51,20 +55,21 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     """The files, how many messages and symbols they hold, and whether the program agrees.
 
     `export/speaker_disagreement` is the share of symbols and gates of one batch in which the
-    reloaded program differs from the speaker. Raises ValueError where `to` holds an export.
+    reloaded program differs from the speaker. Raises ValueError where `to` holds something else.
     """
-    messages = list(_messages(trained, options.split))
+    experiment = trained.experiment
+    variant = variant_name(experiment, trained.path)
+    bank = open_bank(trained, options.split)
+    messages = [row[row != UNSENT].tolist() for row in messages_of(bank, np.arange(len(bank)))]
     speaker = exported_speaker(trained)
-    files = {
-        "corpus.jsonl": "".join(json.dumps(message) + "\n" for message in messages).encode(),
-        "metadata.json": json.dumps(_metadata(trained, messages, options), indent=2).encode(),
-        "speaker.pt2": speaker,
-    }
-    misfit = torchvision_misfit(trained.experiment)
+    files = variant_files(experiment, variant, messages, _facts(trained, messages, options))
+    agents = {"speaker.pt2": speaker}
+    misfit = torchvision_misfit(experiment)
     if misfit is None:
-        files["vision.safetensors"] = _vision(trained)
+        agents["vision.safetensors"] = _vision(trained)
+    files |= {f"agents/{variant}/{name}": content for name, content in agents.items()}
     if options.to is not None:
-        _write(Path(options.to).expanduser(), files)
+        put_into(Path(options.to).expanduser(), files, experiment)
     tokens = sum(map(len, messages))
     return Measured(
         {
@@ -72,8 +77,8 @@ def evaluate(trained: Trained, options: Options) -> Measured:
             "export/symbols_per_message": tokens / len(messages),
             "export/speaker_disagreement": _disagreement(trained, speaker),
         },
-        files=files if options.to is None else {},
-        words="\n".join(_words(files, misfit, options)),
+        files=files | single(experiment, variant),
+        words="\n".join(_words(variant, misfit, options)),
     )
 
 
@@ -116,31 +121,14 @@ class _Decided(nn.Module):
         return message.ids(), message.gate, importance
 
 
-@torch.no_grad()
-def _messages(trained: Trained, split: Literal["train", "val"]) -> Iterator[list[int]]:
-    """The sent symbols of each image, row by row; of a soft gate those with 1/2 or more."""
-    images = open_images(trained.experiment.data, split)
-    for pixels, _ in plain_batches(images, trained.experiment, trained.device):
-        message = say(trained.game, pixels, None)
-        for ids, sent in zip(message.ids().cpu(), message.gate.cpu() >= 0.5, strict=True):
-            yield ids[sent].flatten().tolist()
-
-
-def _metadata(trained: Trained, messages: list[list[int]], options: Options) -> Mapping[str, Any]:
+def _facts(trained: Trained, messages: list[list[int]], options: Options) -> Mapping[str, Any]:
+    """What is known of the corpus, and how pixels are normalised for the program."""
     experiment = trained.experiment
     return {
-        "system": "PatchGame",
-        "variant": trained.path.parent.name,
-        "game_type": "signalling",
-        "data_source": "synthetic" if experiment.data.kind == "shapes" else "natural",
         "split": options.split,
         "messages": len(messages),
         "empty_messages": sum(not message for message in messages),
         "tokens": sum(map(len, messages)),
-        "vocab_size": experiment.speaker.vocab_size,
-        "symbols_per_patch": experiment.speaker.symbols_per_patch,
-        "patches": experiment.patches,
-        "discrete": experiment.discrete,
         "pixels": {"size": experiment.data.image_size, "mean": MEAN, "std": STD},
         "experiment": experiment.deciding(),
     }
@@ -167,15 +155,8 @@ def _disagreement(trained: Trained, speaker: bytes) -> float:
     return differs.double().mean().item()
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    if (folder / "metadata.json").exists():
-        raise ValueError(f"to: {folder} holds an export already; give another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-
-
-def _words(files: Mapping[str, bytes], misfit: str | None, options: Options) -> Iterator[str]:
-    yield f"Written to {options.to or 'the run'}: {', '.join(files)}."
+def _words(variant: str, misfit: str | None, options: Options) -> Iterator[str]:
+    places = "the run" if options.to is None else f"the run and to {options.to}"
+    yield f"Written to {places} as {variant}."
     if misfit is not None:
         yield f"The vision network is left out: {misfit}."

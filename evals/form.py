@@ -33,6 +33,7 @@ from evals.language.usage import (
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.figures import COLOURS, figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
@@ -71,8 +72,12 @@ def evaluate(trained: Trained, options: Options) -> Measured:
             ),
         },
         figures={
-            "fig9_lengths": _lengths(size, different),
-            "fig10_extremes": _extremes(images, bank.positions[rows[ends]], different[ends]),
+            "fig9_lengths": _lengths(size, different, *bank.symbols.shape[1:]),
+            "fig10_extremes": _extremes(
+                images,
+                bank.positions[rows[ends]],
+                [f"{size[i]} ({different[i]})" for i in ends],
+            ),
             "fig12_symbols": _frequencies(counts),
         },
         words="\n".join(undefined),
@@ -129,41 +134,55 @@ def _histogram(name: str, values: NDArray[Any]) -> Table:
     return Table((name, "images"), tuple(zip(found.tolist(), images.tolist(), strict=True)))
 
 
-def _lengths(size: NDArray[Any], different: NDArray[Any]) -> Figure:
-    figure = Figure(figsize=(7.5, 3), dpi=110, layout="constrained")
-    for axes, values, name in zip(
-        figure.subplots(1, 2),
-        (different, size),
-        ("distinct symbols in a message", "symbols in a message"),
-        strict=True,
-    ):
-        found, images = np.unique(values, return_counts=True)
-        axes.bar(found, images, width=0.9)
-        axes.set_xlabel(name)
-        axes.set_ylabel("images")
-    return figure
+def _lengths(size: NDArray[Any], different: NDArray[Any], patches: int, each: int) -> Figure:
+    """How many images have messages so long; of lengths also what ranks alone would give."""
+    with figure((7.5, 3.0)) as drawing:
+        for axes, values, name in zip(
+            drawing.subplots(1, 2),
+            (different, size),
+            ("distinct symbols in a message", "symbols in a message"),
+            strict=True,
+        ):
+            found, images = np.unique(values, return_counts=True)
+            axes.bar(found, images, width=0.9, color=COLOURS[0])
+            mean = float(values.mean())
+            axes.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.1f}")
+            axes.set_xlabel(name)
+        null = length_null(patches).mean * each
+        axes.axvline(null, color="0.3", linestyle=":", label=f"r / K, {null:.1f}")
+        for axes in drawing.axes:
+            axes.set_ylabel("images")
+            axes.legend(loc="best", fontsize=9)
+    return drawing
 
 
 def _frequencies(counts: NDArray[Any]) -> Figure:
-    figure = Figure(figsize=(7.5, 3), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    axes.bar(np.arange(len(counts)), counts, width=1)
-    axes.set_xlabel("symbol")
-    axes.set_ylabel("times sent")
-    return figure
+    """Every symbol of the vocabulary in its own order, and by falling frequency."""
+    with figure((9.0, 3.0)) as drawing:
+        by_number, by_rank = drawing.subplots(1, 2)
+        by_number.bar(np.arange(len(counts)), counts, width=1, color=COLOURS[0])
+        by_number.set_xlabel("symbol")
+        by_number.set_ylabel("times sent")
+        used = np.sort(counts[counts > 0])[::-1]
+        by_rank.loglog(np.arange(1, len(used) + 1), used, color=COLOURS[0], marker="o")
+        by_rank.set_xlabel(f"rank of the symbol; {len(used)} of {len(counts)} are used")
+        by_rank.set_ylabel("times sent")
+    return drawing
 
 
-def _extremes(images: Images, positions: NDArray[Any], different: NDArray[Any]) -> Figure:
+def _extremes(images: Images, positions: NDArray[Any], told: list[str]) -> Figure:
     """Above the shortest messages, below the longest; of equal length those of fewest symbols."""
     half = (len(positions) + 1) // 2
-    figure = Figure(figsize=(1.4 * half, 3.4), dpi=110, layout="constrained")
-    for panel, position, symbols in zip(
-        figure.subplots(2, half, squeeze=False).flat, positions, different, strict=False
-    ):
-        panel.imshow(_shown(images, int(position)), cmap="gray")
-        panel.set_title(f"{symbols} distinct", fontsize=8)
-        panel.set_axis_off()
-    return figure
+    with figure((1.4 * half + 0.4, 3.8)) as drawing:
+        cells = drawing.subplots(2, half, squeeze=False)
+        for panel, position, text in zip(cells.flat, positions, told, strict=False):
+            panel.imshow(_shown(images, int(position)), cmap="gray")
+            panel.set_title(text, fontsize=8)
+        for axes in cells.flat:
+            axes.set_axis_off()
+        drawing.suptitle("shortest messages above, longest below", fontsize=10)
+        drawing.supxlabel("symbols sent (distinct ones)", fontsize=9)
+    return drawing
 
 
 def _shown(images: Images, position: int) -> NDArray[Any]:

@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
-from pg_platform.data.loaders import plain_batches
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import plain_pass, tracked
 from pg_platform.results.trained import Trained
 
 
@@ -46,7 +46,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     ranked = torch.cat(
         [
             _ranked(knn_votes(chunk, bank, bank_labels, classes=classes, options=options))[:, :top]
-            for chunk in queries.split(options.query_chunk)
+            for chunk in tracked(queries.split(options.query_chunk), "neighbours")
         ]
     )
     hits = ranked == query_labels[:, None]
@@ -86,14 +86,20 @@ def nearest(queries: Tensor, bank: Tensor, options: Options) -> tuple[Tensor, Te
 def _highest(values: Tensor, k: int) -> Tensor:
     """Columns (rows, k) of the k highest values of each row, ascending; of equals the first.
 
-    All columns where there are fewer. `topk` takes any of several equals, so it only gives the
-    least value that is high enough.
+    All columns where there are fewer. `topk` takes any of several equals, so where the next value
+    is as high it only gives the least value that is high enough.
     """
-    k = min(k, values.shape[1])
-    least = values.topk(k, dim=1).values[:, -1:]
-    above, equal = values > least, values == least
-    room = k - above.sum(dim=1, keepdim=True)
-    return (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(-1, k)
+    if values.shape[1] <= k:
+        return torch.arange(values.shape[1], device=values.device).expand(values.shape)
+    highest, columns = values.topk(k + 1, dim=1)
+    least, columns = highest[:, k - 1 : k], columns[:, :k]
+    (tied,) = (least == highest[:, k:]).squeeze(1).nonzero(as_tuple=True)
+    if len(tied):
+        above, equal = values[tied] > least[tied], values[tied] == least[tied]
+        room = k - above.sum(dim=1, keepdim=True)
+        first = above | (equal & (equal.cumsum(dim=1) <= room))
+        columns[tied] = first.nonzero()[:, 1].view(-1, k)
+    return columns.sort(dim=1).values
 
 
 def _ranked(votes: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ def _features(trained: Trained, split: str) -> tuple[Tensor, Tensor]:
     """Normalised features (labelled images, width) of a split, and their labels."""
     images: Images = open_images(trained.experiment.data, "train" if split == "train" else "val")
     features, index = [], []
-    for pixels, positions in plain_batches(images, trained.experiment, trained.device):
+    for pixels, positions in plain_pass(trained, images, f"features of {split}"):
         features.append(normalize(trained.method.features(pixels).float(), dim=1))
         index.append(positions)
     labels = images.labels[torch.cat(index)].to(trained.device)

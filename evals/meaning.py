@@ -40,6 +40,7 @@ from pg_platform.config.document import Section
 from pg_platform.data.images import Split
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import tracked
 from pg_platform.results.trained import Trained
 
 
@@ -114,7 +115,10 @@ def _null(
     """The metric, and its values where rows of `meant` are dealt to the images anew."""
     generator = np.random.default_rng(options.seed)
     null = np.array(
-        [metric(said, generator.permutation(meant)) for _ in range(options.permutations)]
+        [
+            metric(said, generator.permutation(meant))
+            for _ in tracked(range(options.permutations), name)
+        ]
     )
     return with_null(f"meaning/{name}", metric(said, meant), null)
 

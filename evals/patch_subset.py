@@ -34,6 +34,7 @@ from pg_platform.results.given_weights import check_classes, load_given
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some, subset
+from pg_platform.results.progress import batches_of, tracked
 from pg_platform.results.small_vit import train_small_vit
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
@@ -196,7 +197,7 @@ def _curves(
     """Top-1 at each k. `labels` are those of the images and the ViT's number of each class."""
     hits = {name: torch.zeros(len(kept)) for name in (*scores, "cls_attention")}
     start = 0
-    for pixels, shown in batches:
+    for pixels, shown in tracked(batches, "patch subsets", batches_of(len(labels[0]))):
         truth = labels[1][labels[0][shown]].to(pixels.device)
         tokens = vit._pos_embed(vit.patch_embed(pixels))
         rows = slice(start, start + len(pixels))

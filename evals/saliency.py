@@ -29,6 +29,7 @@ from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.pictures import maps_beside
 from pg_platform.results.played_split import labelled, place_shares, play_images, some, subset
+from pg_platform.results.progress import batches_of, tracked
 from pg_platform.results.trained import Trained
 
 _SIDE = 224
@@ -128,7 +129,8 @@ def _maps(
     experiment = trained.experiment.model_copy(update={"data": data})
     first: list[Tensor] = []
     found, right = [], 0
-    for pixels, shown in plain_batches(images, experiment, trained.device):
+    batches = plain_batches(images, experiment, trained.device)
+    for pixels, shown in tracked(batches, "saliency", batches_of(len(images))):
         truth = index[images.labels[shown]].to(trained.device)
         for part, labels in zip(pixels.split(32), truth.split(32), strict=True):
             maps, logits = xgradcam(network, part, labels)

@@ -17,12 +17,12 @@ from torch import Tensor
 from pg_platform.config.document import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
-from pg_platform.data.loaders import plain_batches
 from pg_platform.game.symbols import Pixels
 from pg_platform.results.figures import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.pictures import shown
 from pg_platform.results.played_split import some, subset
+from pg_platform.results.progress import plain_pass
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -83,7 +83,7 @@ def _sent(trained: Trained, options: Options) -> tuple[Tensor, Tensor, Tensor, T
     everything = open_images(trained.experiment.data, "val")
     chosen = some(torch.arange(len(everything)), options.images, options.seed, "symbols")
     found, seen = [], 0
-    for pixels, _ in plain_batches(subset(everything, chosen), trained.experiment, trained.device):
+    for pixels, _ in plain_pass(trained, subset(everything, chosen), "symbols"):
         posterior, ids = game.speaker.symbol(pixels).softmax(dim=-1).max(dim=-1)
         gate = game.play((pixels, pixels)).gate[:, :, None].expand_as(ids)
         at = gate.nonzero()  # (sent symbols, 3): image, patch, slot

@@ -33,9 +33,9 @@ from evals.language.similarity import (
 )
 from pg_platform.config.document import Section
 from pg_platform.data.images import Split, open_images
-from pg_platform.data.loaders import plain_batches
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
+from pg_platform.results.progress import plain_pass, tracked
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 
@@ -116,7 +116,7 @@ def _limits(
     generator, n = np.random.default_rng(options.seed), int(pairs[1].max()) + 1
     ranks = np.stack([*said.values(), *seen.values()])  # (distances, pairs)
     drawn = []
-    for _ in range(options.resamples):
+    for _ in tracked(range(options.resamples), "resamples"):
         counts = _drawn_again(n, generator)
         weights = counts[pairs[0]] * counts[pairs[1]] / 1.0
         weights /= weights.sum()
@@ -143,7 +143,7 @@ def _null(
     messages, meant = np.stack(list(said.values())), np.stack(list(seen.values())).T
     one, other = np.triu_indices(images, 1)
     values = []
-    for _ in range(options.permutations):
+    for _ in tracked(range(options.permutations), "permutations"):
         dealt = generator.permutation(images)
         low, high = np.minimum(dealt[one], dealt[other]), np.maximum(dealt[one], dealt[other])
         place = low * (2 * images - low - 1) // 2 + high - low - 1  # of a pair in scipy's order
@@ -155,7 +155,7 @@ def _pixels(trained: Trained, split: Split, rows: NDArray[np.int64]) -> NDArray[
     """(rows, width) pixels of the plain view, reduced; read up to the last row that is wanted."""
     images = open_images(trained.experiment.data, split)
     kept, start = [], 0
-    for pixels, _ in plain_batches(images, trained.experiment, trained.device):
+    for pixels, _ in plain_pass(trained, images, "pixels"):
         wanted = rows[(rows >= start) & (rows < start + len(pixels))] - start
         side = min(PIXELS, pixels.shape[-1])
         kept.append(adaptive_avg_pool2d(pixels[wanted.tolist()].float(), side).flatten(1).cpu())

@@ -138,24 +138,42 @@ class _Work:
         """One line a result."""
         evaluation = find_evaluation(name)
         if isinstance(evaluation, JointEvaluation):
-            several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
-            measured = evaluation.evaluate_together(several, options)
-            sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
-            yield _kept(self.store, sweep, name, self.target, measured)
+            yield self._together(evaluation, name, options)
             return
-        keys = [_key(name, options, checkpoint_of(folder)) for _, _, folder in self.targets]
+        keys = [_key(name, options, [checkpoint_of(folder)]) for _, _, folder in self.targets]
         left: list[tuple[str | None, str, Path, str]] = []
         for (run_id, label, folder), key in zip(self.targets, keys, strict=True):
-            known = None if run_id is None or self.fresh else self.store.find_text(run_id, key)
+            known = self._known(run_id, key, options)
             if known is None:
                 left.append((run_id, label, folder, key))
             else:
-                yield f"{label}  {_shown(json.loads(known))}  (computed before)"
+                yield _again(label, known)
         calls = [(name, options, folder, self.device) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
             yield _kept(self.store, run_id, name, label, measured)
             if run_id is not None:
                 self.store.put_text(run_id, key, json.dumps(dict(measured.metrics)))
+
+    def _together(self, evaluation: JointEvaluation, name: str, options: Section) -> str:
+        """The line of an evaluation of several runs, whose result belongs to their sweep."""
+        sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
+        key = _key(name, options, [checkpoint_of(folder) for _, _, folder in self.targets])
+        known = self._known(sweep, key, options)
+        if known is not None:
+            return _again(self.target, known)
+        several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
+        measured = evaluation.evaluate_together(several, options)
+        line = _kept(self.store, sweep, name, self.target, measured)
+        if sweep is not None:
+            self.store.put_text(sweep, key, json.dumps(dict(measured.metrics)))
+        return line
+
+    def _known(self, run_id: str | None, key: str, options: Section) -> str | None:
+        """What a run holds under `key`; None also where it is to be computed again."""
+        writes_elsewhere = "to" in options.model_dump(exclude_none=True)
+        if run_id is None or self.fresh or writes_elsewhere:
+            return None
+        return self.store.find_text(run_id, key)
 
     def _measured(self, calls: Sequence[Call]) -> Iterator[Measured]:
         if self.address is None or not calls:
@@ -185,9 +203,14 @@ def _required(options: type[Section]) -> list[str]:
     return [name for name, field in options.model_fields.items() if field.is_required()]
 
 
-def _key(name: str, options: Section, path: Path) -> str:
-    """Where a result stands that these options and the checkpoint at `path` gave."""
-    asked = json.dumps([options.model_dump(mode="json"), path.name], sort_keys=True)
+def _again(label: str, known: str) -> str:
+    return f"{label}  {_shown(json.loads(known))}  (computed before)"
+
+
+def _key(name: str, options: Section, paths: Sequence[Path]) -> str:
+    """Where a result stands that these options and the checkpoints at `paths` gave."""
+    told = [path.name if len(paths) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+    asked = json.dumps([options.model_dump(mode="json"), *told], sort_keys=True)
     return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 

@@ -16,10 +16,13 @@ from tests.small import SMALL, merged, without_nulls
 DIGITS = {"kind": "digits", "image_size": 16}
 
 
-def agents(changes: Mapping[str, Any]) -> Trained:
-    """The small experiment on digits, with some changes, before its first step."""
+def agents(changes: Mapping[str, Any], folder: Path = Path("untrained")) -> Trained:
+    """The small experiment on digits, with some changes, before its first step.
+
+    `folder` is where its checkpoint would lie, and where its message bank does.
+    """
     experiment = Experiment.model_validate(
         without_nulls(merged({**SMALL, "data": DIGITS}, changes))
     )
     method = build(experiment).eval()
-    return Trained(Path("untrained/step-0"), experiment, method, torch.device("cpu"))
+    return Trained(folder / "step-0", experiment, method, torch.device("cpu"))

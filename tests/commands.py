@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.small import environment
@@ -33,6 +36,31 @@ def run(
         check=False,
         timeout=patience,
     )
+
+
+def run_in_terminal(arguments: Sequence[str], home: Path) -> tuple[str, str]:
+    """What a command prints, and shows on a terminal that is its stderr; it must end well."""
+    ours, theirs = os.openpty()
+    with tempfile.TemporaryFile("w+") as printed:
+        started = subprocess.Popen(
+            [str(BIN / arguments[0]), *arguments[1:]],
+            env=environment(home) | {"TERM": "xterm", "COLUMNS": "100"},
+            stdout=printed,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b"".join(_until_closed(ours))
+        os.close(ours)
+        assert started.wait(PATIENCE) == 0, shown.decode()
+        printed.seek(0)
+        return printed.read(), shown.decode()
+
+
+def _until_closed(terminal: int) -> Iterator[bytes]:
+    """What comes from a terminal until nobody writes to it any more, which Linux calls EIO."""
+    with suppress(OSError):
+        while content := os.read(terminal, 1 << 16):
+            yield content
 
 
 def start(arguments: Sequence[str], home: Path, uri: str | None = None) -> subprocess.Popen[str]:

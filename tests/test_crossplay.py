@@ -123,6 +123,10 @@ def test_pg_eval_writes_the_result_to_the_run_of_the_sweep(tmp_path: Path) -> No
     done = run(["pg-eval", "crossplay", "pair", "--set", "pools=1"], home)
     assert done.returncode == 0, done.stderr
     assert "not stored" not in done.stdout
+    again = run(["pg-eval", "crossplay", "pair", "--set", "pools=1"], home)
+    assert "computed before" in again.stdout
+    other = run(["pg-eval", "crossplay", "pair", "--set", "pools=2"], home)
+    assert "computed before" not in other.stdout
     with Store.open(home) as store:
         metrics = store.look(parent).metrics
         assert 0 <= metrics["crossplay/ami"] <= 1

@@ -26,7 +26,7 @@ from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 from pg_platform.training.checkpoint import CheckpointError
 from tests.agents import agents
-from tests.commands import run
+from tests.commands import run, run_in_terminal
 from tests.small import write_experiment, write_sweep
 
 CPU = torch.device("cpu")
@@ -108,6 +108,11 @@ def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
     by_folder = run(["pg-eval", "knn", before.tags["pg.checkpoints"], "--set", "k=5"], home)
     assert by_folder.stdout.split()[1:5] == done.stdout.split()[1:]
     assert "computed before" in by_folder.stdout
+    assert not done.stderr
+    fresh = ["pg-eval", "knn", before.run_id, "--set", "k=5", "--fresh"]
+    printed, seen = run_in_terminal(fresh, home)
+    assert printed == done.stdout
+    assert all(what in seen for what in ("features of train", "features of val", "100%"))
 
 
 def test_pg_eval_on_a_cluster_finds_what_it_finds_here(tmp_path: Path) -> None:

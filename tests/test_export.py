@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from evals.export import Options, evaluate, torchvision_misfit
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.results.elcc import variant_name
 from pg_platform.results.trained import Trained
 from tests.agents import agents
 from tests.methods import METHODS
@@ -48,6 +50,9 @@ PHOTOS = {
 def told(run: Trained, folder: Path) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Images, and what another interpreter makes of them with the export in `folder`."""
     evaluate(run, Options(to=str(folder)))
+    (made,) = (folder / "agents").iterdir()
+    assert made.name == variant_name(run.experiment, run.path)
+    folder = made
     side = run.experiment.data.image_size
     images = torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(0))
     torch.save(images, folder / "images.pt")
@@ -60,8 +65,8 @@ def told(run: Trained, folder: Path) -> tuple[torch.Tensor, list[torch.Tensor]]:
 
 
 def test_speaker_and_vision_network_work_without_the_platform(tmp_path: Path) -> None:
-    run = agents(PHOTOS)
-    images, (spoken, first, features) = told(run, tmp_path)
+    run = agents(PHOTOS, tmp_path / "untrained")
+    images, (spoken, first, features) = told(run, tmp_path / "export")
     played = run.game.play((images, images))
     assert torch.equal(spoken[0], played.ids)
     assert torch.equal(spoken[1] >= 0.5, played.gate)
@@ -74,16 +79,18 @@ def test_speaker_and_vision_network_work_without_the_platform(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "name", ["vit symbols", "soft gate", "top-k gate", "all patches", "random patches"]
 )
-def test_every_kind_of_speaker_is_a_program(name: str) -> None:
-    found = evaluate(agents(METHODS[name]), Options())
+def test_every_kind_of_speaker_is_a_program(name: str, tmp_path: Path) -> None:
+    found = evaluate(agents(METHODS[name], tmp_path), Options())
     assert found.metrics["export/speaker_disagreement"] == 0
-    assert "speaker.pt2" in found.files
+    assert sum(path.endswith("/speaker.pt2") for path in found.files) == 1
 
 
-def test_the_corpus_has_the_sent_symbols_of_every_image() -> None:
-    run = agents({"speaker": {"symbols_per_patch": 2}})
+def test_the_corpus_has_the_sent_symbols_of_every_image(tmp_path: Path) -> None:
+    run = agents({"speaker": {"symbols_per_patch": 2}}, tmp_path)
     found = evaluate(run, Options())
-    lines = [json.loads(line) for line in found.files["corpus.jsonl"].decode().splitlines()]
+    folder = f"systems/patchgame/data/{variant_name(run.experiment, run.path)}"
+    corpus = found.files[f"{folder}/corpus.jsonl"].decode()
+    lines = [json.loads(line) for line in corpus.splitlines()]
     images = open_images(run.experiment.data, "val")
     wanted = []
     for pixels, _ in plain_batches(images, run.experiment, run.device):
@@ -93,7 +100,7 @@ def test_the_corpus_has_the_sent_symbols_of_every_image() -> None:
                 [int(i) for patch, on in zip(ids, gate, strict=True) if on for i in patch]
             )
     assert lines == wanted
-    metadata = json.loads(found.files["metadata.json"])
+    metadata = json.loads(found.files[f"{folder}/metadata.json"])
     assert metadata["messages"] == len(lines) == found.metrics["export/messages"]
     assert metadata["tokens"] == sum(map(len, lines))
 
@@ -114,8 +121,45 @@ def test_a_network_that_torchvision_lacks_is_left_out(
     assert told_why in misfit
 
 
-def test_a_folder_with_an_export_is_not_written_over(tmp_path: Path) -> None:
-    (tmp_path / "metadata.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds an export already"):
-        evaluate(agents({}), Options(to=str(tmp_path)))
-    assert (tmp_path / "metadata.json").read_text() == "{}"
+def test_exports_of_several_runs_make_one_collection(tmp_path: Path) -> None:
+    """Each variant stands in the system's files; one that is exported again stands there once."""
+    one = agents({}, tmp_path / "one")
+    other = agents({"speaker": {"vocab_size": 5}}, tmp_path / "other")
+    to = tmp_path / "collection"
+    for run in (one, other, one):
+        evaluate(run, Options(to=str(to)))
+    variants = {variant_name(run.experiment, run.path) for run in (one, other)}
+    assert len(variants) == 2
+    system = to / "systems" / "patchgame"
+    assert {folder.name for folder in (system / "data").iterdir()} == variants
+    told = json.loads((system / "system.json").read_text())
+    assert told == yaml.safe_load((system / "metadata.yml").read_text())
+    assert set(told["system"]["variants"]) == variants
+    sizes = {config["vocab_size"] for config in told["system"]["variants"].values()}
+    assert sizes == {one.experiment.speaker.vocab_size, 5}
+
+
+def test_a_run_holds_what_a_folder_gets(tmp_path: Path) -> None:
+    to = tmp_path / "collection"
+    found = evaluate(agents({}, tmp_path / "run"), Options(to=str(to)))
+    written = {
+        str(path.relative_to(to)): path.read_bytes() for path in to.rglob("*") if path.is_file()
+    }
+    assert written == found.files
+
+
+def test_generated_shapes_are_a_system_of_their_own(tmp_path: Path) -> None:
+    shapes = {"data": {"kind": "shapes", "image_size": 16, "count": 40, "val_fraction": 0.3}}
+    found = evaluate(agents(shapes, tmp_path), Options())
+    told = json.loads(found.files["systems/patchgame-shapes/system.json"])
+    assert told["system"]["data_source"] == "synthetic"
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    to = tmp_path / "collection"
+    strange = to / "systems/patchgame/data/theirs/metadata.json"
+    strange.parent.mkdir(parents=True)
+    strange.write_text("{}")
+    with pytest.raises(ValueError, match=r"theirs/metadata.json was not written by this export"):
+        evaluate(agents({}, tmp_path / "run"), Options(to=str(to)))
+    assert [path for path in to.rglob("*") if path.is_file()] == [strange]

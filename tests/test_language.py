@@ -359,6 +359,25 @@ def test_retrieval_is_the_mean_over_every_gallery(seed: int, gallery: int) -> No
         assert reciprocal_rank(better, equal, gallery=gallery) == pytest.approx(ranks)
 
 
+def test_standings_of_many_images_are_those_of_all_products_at_once() -> None:
+    generator, n = np.random.default_rng(2), 4500  # more than are multiplied at once
+    text, image = generator.integers(-2, 3, size=(2, n, 5)).astype(np.float32)
+    scores = text @ image.T
+    own = np.diagonal(scores)
+    better, equal = standings(text, image)
+    for direction, (table, mine) in enumerate(((scores, own[:, None]), (scores.T, own[:, None]))):
+        assert (better[direction] == (table > mine).sum(axis=1)).all()
+        assert (equal[direction] == (table == mine).sum(axis=1) - 1).all()
+
+
+def test_agents_that_always_say_and_see_the_same_tie_with_every_image() -> None:
+    vectors = np.random.default_rng(3).normal(size=(2, 1, 33)).astype(np.float32)
+    text, image = np.repeat(vectors, 4500, axis=1)
+    better, equal = standings(text, image)
+    assert (better == 0).all()
+    assert (equal == 4499).all()
+
+
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     values = np.random.default_rng(0).normal(size=(200, 60))  # 60 columns of true mean 0
     low, high = bootstrap_means(values, 300, seed=1)

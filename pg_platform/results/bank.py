@@ -23,6 +23,7 @@ from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches, validation_batches
 from pg_platform.results.bank_folder import MANIFEST, check, content, read_arrays
+from pg_platform.results.progress import batches_of, tracked
 from pg_platform.results.trained import Trained
 
 BANK_VERSION = 1
@@ -172,7 +173,9 @@ def _columns(
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """The files' rows, batch by batch."""
     id_bytes = max(len(name.encode()) for name in images.ids)
-    for speaker, listener, index in _pixels(trained, images, options):
+    count = _count(images, trained.experiment, options)
+    pixels = _pixels(trained, images, options)
+    for speaker, listener, index in tracked(pixels, "message bank", batches_of(count)):
         played = trained.method.play((speaker, listener))
         known = {_ATTRIBUTE + name: values[index] for name, values in images.attributes.items()}
         tensors: dict[str, Tensor] = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
-import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pg_platform.results.figures import STYLE
+from pg_platform.results.figures import figure
 
 Interval = tuple[float, float, float]
 """Mean, low, high."""
@@ -17,8 +14,8 @@ Interval = tuple[float, float, float]
 
 def bars(values: Mapping[str, Interval], *, metric: str, chance: float) -> Figure:
     """A bar for each named value with its interval, and the level of guessing; top to bottom."""
-    figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(values)), dpi=110, layout="constrained")
-    with _axes(figure) as axes:
+    with figure((7.5, 1.2 + 0.32 * len(values))) as drawing:
+        axes = drawing.add_subplot()
         names = list(values)
         means = [mean for mean, _, _ in values.values()]
         below = [mean - min(low, mean) for mean, low, _ in values.values()]
@@ -28,14 +25,14 @@ def bars(values: Mapping[str, Interval], *, metric: str, chance: float) -> Figur
         axes.invert_yaxis()
         axes.set_xlabel(metric)
         axes.legend(loc="lower right")
-    return figure
+    return drawing
 
 
 def heat_map(rows: Sequence[Sequence[float | None]], names: Sequence[str], *, title: str) -> Figure:
     """A square matrix of numbers from 0 to 1; None is left white. Rows speak, columns listen."""
     side = 2.4 + 0.75 * len(names)
-    figure = Figure(figsize=(side + 1, side), dpi=110, layout="constrained")
-    with _axes(figure) as axes:
+    with figure((side + 1, side)) as drawing:
+        axes = drawing.add_subplot()
         numbers = [[float("nan") if v is None else v for v in row] for row in rows]
         axes.grid(visible=False)
         image = axes.imshow(numbers, vmin=0, vmax=1, cmap="viridis")
@@ -49,16 +46,16 @@ def heat_map(rows: Sequence[Sequence[float | None]], names: Sequence[str], *, ti
         axes.set_xlabel("listener of")
         axes.set_ylabel("speaker of")
         axes.set_title(title, fontsize=10, loc="left", color="0.3")
-        figure.colorbar(image, ax=axes, shrink=0.8)
-    return figure
+        drawing.colorbar(image, ax=axes, shrink=0.8)
+    return drawing
 
 
 def curve(
     points: Sequence[tuple[float, float]], *, x: str, y: str, levels: Mapping[str, float]
 ) -> Figure:
     """Points joined in their order, and named horizontal levels."""
-    figure = Figure(figsize=(6.5, 3.8), dpi=110, layout="constrained")
-    with _axes(figure) as axes:
+    with figure((6.5, 3.8)) as drawing:
+        axes = drawing.add_subplot()
         axes.plot(*zip(*points, strict=True), color="#0072B2", marker="o")
         for (name, level), dashes in zip(levels.items(), (":", "--", "-."), strict=False):
             axes.axhline(level, color="0.4", linewidth=1, linestyle=dashes, label=name)
@@ -66,11 +63,4 @@ def curve(
         axes.set_ylabel(y)
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
-    return figure
-
-
-@contextmanager
-def _axes(figure: Figure) -> Iterator[Axes]:
-    """The only axes of a figure, in the house's style."""
-    with matplotlib.rc_context(STYLE):
-        yield figure.add_subplot()
+    return drawing

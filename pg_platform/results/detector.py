@@ -24,6 +24,7 @@ from pg_platform.config.document import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.voc import VOC_CLASSES, Photo
 from pg_platform.results.average_precision import Found, Truth
+from pg_platform.results.progress import tracked
 
 _LONGEST = 1333 / 800
 """The most that a photo's longer side is of `min_size`, as in torchvision and detectron2."""
@@ -78,7 +79,7 @@ def learned(detector: FasterRCNN, photos: Sequence[Photo], schedule: Schedule) -
     # The detector draws anchors and proposals to learn from with torch's own generators.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(stream(schedule.seed, "detection", "samples"))
-        for step, rows in enumerate(chosen):
+        for step, rows in enumerate(tracked(chosen, "detector", schedule.steps)):
             loss = _loss(detector, [photos[i] for i in rows], own)
             if not loss.isfinite():
                 raise ValueError(
@@ -105,7 +106,7 @@ def detected(detector: FasterRCNN, photos: Sequence[Photo], batch: int) -> Found
     """All that the detector finds, boxes in pixels of the photos as they are."""
     device = next(detector.parameters()).device
     found: list[dict[str, Tensor]] = []
-    for first in range(0, len(photos), batch):
+    for first in tracked(range(0, len(photos), batch), "detections"):
         pixels = [photo.pixels().to(device) for photo in photos[first : first + batch]]
         found += [{k: v.cpu() for k, v in one.items()} for one in detector(pixels)]
     counts = [len(one["boxes"]) for one in found]

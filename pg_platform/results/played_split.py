@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images
-from pg_platform.data.loaders import plain_batches
 from pg_platform.data.split import Encoded
+from pg_platform.results.progress import plain_pass
 from pg_platform.results.trained import Trained
 
 
@@ -52,7 +52,7 @@ def place_shares(values: Tensor) -> Tensor:
 def play_images(trained: Trained, images: Images) -> PlayedSplit:
     """Each of `images` said once."""
     rounds, shown = [], []
-    for pixels, positions in plain_batches(images, trained.experiment, trained.device):
+    for pixels, positions in plain_pass(trained, images, "messages"):
         played = trained.method.play((pixels, pixels))
         rounds.append([x.cpu() for x in (played.ids, played.gate, played.importance)])
         shown.append(positions)

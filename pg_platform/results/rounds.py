@@ -14,6 +14,7 @@ from pg_platform.data.loaders import EVALUATION_BATCH, Batch, validation_batches
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
+from pg_platform.results.progress import batches_of, tracked
 from pg_platform.results.trained import Trained
 from pg_platform.training.validation import top_k_credit
 
@@ -63,7 +64,8 @@ def play_validation(trained: Trained) -> Round:
     game = trained.game
     decided, sampled, seen, index = [], [], [], []
     one_hot = True
-    for number, batch in enumerate(validation_batches(images, trained.experiment, trained.device)):
+    batches = validation_batches(images, trained.experiment, trained.device)
+    for number, batch in enumerate(tracked(batches, "messages", batches_of(len(images)))):
         rows = range(len(batch.index))
         noise = Noise(trained.experiment.seed, number, rows, trained.device)
         message = say(game, batch.speaker, None)
@@ -82,7 +84,8 @@ def pooled_batches(trained: Trained, pools: int) -> Iterator[Batch]:
     experiment = trained.experiment
     images = open_images(experiment.data, "val")
     left = pools * experiment.validation.pool_size
-    for batch in validation_batches(images, experiment, trained.device):
+    count = batches_of(min(left, len(images)))
+    for batch in tracked(validation_batches(images, experiment, trained.device), "games", count):
         yield Batch(batch.speaker[:left], batch.listener[:left], batch.index[:left])
         left -= len(batch.index)
         if left <= 0:

@@ -13,6 +13,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images
 from pg_platform.data.loaders import EVALUATION_BATCH, plain_batches
 from pg_platform.results.played_split import subset
+from pg_platform.results.progress import tracked
 
 LR, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.1
 _STEPS_AT_ONCE = 16
@@ -50,7 +51,7 @@ def train_small_vit(  # noqa: PLR0913 - size and length of a training
     optimizer = torch.optim.AdamW(vit.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
     own = torch.Generator().manual_seed(stream(seed, "small_vit", "order"))
-    for first in range(0, steps, _STEPS_AT_ONCE):
+    for first in tracked(range(0, steps, _STEPS_AT_ONCE), "small ViT"):
         count = min(_STEPS_AT_ONCE, steps - first) * EVALUATION_BATCH
         part = subset(images, labelled[torch.randint(len(labelled), (count,), generator=own)])
         for pixels, shown in plain_batches(part, experiment, device):
