@@ -30,7 +30,7 @@ from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.methods import build
 from pg_platform.results.figures import figure, looks
-from pg_platform.results.given_weights import check_classes, load_given
+from pg_platform.results.given_weights import check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some, subset
@@ -89,7 +89,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         },
         tables={"fig4": Table(("k", *averaged), rows)},
         figures={"fig4": _drawing(kept, curves, averaged, options)},
-        words=_words(averaged, kept, options),
+        words=_words(averaged, kept, options, vit),
     )
 
 
@@ -244,14 +244,16 @@ def _drawing(
     return drawing
 
 
-def _words(averaged: dict[str, list[float]], kept: list[int], options: Options) -> str:
+def _words(
+    averaged: dict[str, list[float]], kept: list[int], options: Options, vit: VisionTransformer
+) -> str:
     areas = ", ".join(f"{name} {area(kept, top1):.4f}" for name, top1 in averaged.items())
     told = f"Area under top-1 against k: {areas}."
     if options.weights:
-        return told
+        return f"{told}\n{weights_said(vit, options.model)}"
     return (
         "NOT THE PAPER'S NETWORK: no weights were given, so a small ViT was trained here for "
         f"{options.steps} steps on the labels of the training split. Its numbers compare ways to "
-        "choose patches with one another and with nothing else; --set weights=FILE for Fig. 4.\n"
+        "choose patches with one another and with nothing else; --weights FILE for Fig. 4.\n"
         f"{told}"
     )

@@ -24,7 +24,7 @@ from torchvision import models
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
-from pg_platform.results.given_weights import check_classes, load_given
+from pg_platform.results.given_weights import check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.pictures import maps_beside
@@ -73,6 +73,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     return Measured(
         {f"saliency/{name}_{protocol}": value for name, value in metrics.items()},
         figures={"fig11": drawing},
+        words=weights_said(network, options.network),
     )
 
 

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import lpips  # type: ignore[import-untyped]
 import numpy as np
@@ -37,7 +37,7 @@ from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.results.figures import figure
-from pg_platform.results.given_weights import load_given
+from pg_platform.results.given_weights import load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import PlayedSplit, play_images, some, subset
 from pg_platform.results.tables import Table
@@ -65,7 +65,7 @@ class Options(Section):
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:
         if (self.weights is None) != (self.distance == "own_features"):
-            wanted = "no weights" if self.weights else "--set weights=FILE"
+            wanted = "no weights" if self.weights else "--weights FILE"
             raise Wrong("distance", f"{self.distance} wants {wanted}", "weights")
         return self
 
@@ -84,7 +84,7 @@ class _Class:
 def evaluate(trained: Trained, options: Options) -> Measured:
     """Correlations over classes. Raises ValueError where no class can be correlated."""
     everything = open_images(trained.experiment.data, "val")
-    measure = _distance(trained, options)
+    measure, words = _distance(trained, options)
     classes, left_out, null = [], 0, np.zeros(options.permutations)
     largest = max(int((everything.labels == i).sum()) for i in range(len(everything.classes)))
     for label, name in enumerate(everything.classes):
@@ -112,6 +112,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         _metrics(classes, p, left_out, options),
         tables={"classes": _table(classes)},
         figures={"fig8": _drawing(classes, options.distance)},
+        words=words,
     )
 
 
@@ -168,23 +169,21 @@ def _permuted(
     return np.array(found)
 
 
-def _distance(trained: Trained, options: Options) -> Callable[[Images], Tensor]:
-    """Distances (n, n) of images, on the CPU."""
+def _distance(trained: Trained, options: Options) -> tuple[Callable[[Images], Tensor], str]:
+    """Distances (n, n) of images, on the CPU; and whose they are, in words."""
     if options.weights is None:
-        return lambda images: _own(trained, images)
-    match options.distance:
-        case "lpips_vgg":
-            trunk = load_given(models.vgg16(weights=None), options.weights, "vgg16").features
-            net = _untrained(net="vgg", pretrained=True, lpips=True)
-        case _:
-            given = load_given(models.squeezenet1_1(weights=None), options.weights, "squeezenet1_1")
-            trunk = given.features
-            net = _untrained(net="squeeze", pretrained=False, lpips=False)
-    state = trunk.state_dict()
+        return lambda images: _own(trained, images), "Distances are of the run's own features."
+    calibrated = options.distance == "lpips_vgg"
+    name = "vgg16" if calibrated else "squeezenet1_1"
+    given: Any = load_given(models.get_model(name, weights=None), options.weights, name)
+    net = _untrained(
+        net="vgg" if calibrated else "squeeze", pretrained=calibrated, lpips=calibrated
+    )
+    state = given.features.state_dict()
     # lpips keeps torchvision's layers under the same numbers, in slices.
     net.net.load_state_dict({key: state[key.split(".", 1)[1]] for key in net.net.state_dict()})
     net = net.to(trained.device).eval()
-    return lambda images: _perceptual(net, trained, images)
+    return lambda images: _perceptual(net, trained, images), weights_said(given, name)
 
 
 def _untrained(**kind: str | bool) -> lpips.LPIPS:

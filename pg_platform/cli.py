@@ -313,6 +313,11 @@ def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | 
 @click.argument("name")
 @click.argument("target")
 @set_option
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="A pretrained network's weights, where NAME wants one; 'download' fetches them.",
+)
 @click.option("--gpu", is_flag=True, help="Compute on the GPU.")
 @click.option(
     "--address",
@@ -324,6 +329,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     name: str,
     target: str,
     overrides: tuple[str, ...],
+    weights: str | None,
     gpu: bool,  # noqa: FBT001
     address: str | None,
     fresh: bool,  # noqa: FBT001
@@ -338,8 +344,9 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     with _exit_codes():
         from pg_platform.evaluation import evaluate_target
 
+        given = () if weights is None else (f"weights={json.dumps(weights)}",)
         lines = evaluate_target(
-            name, target, overrides, store_root(), gpu=gpu, fresh=fresh, address=address
+            name, target, overrides + given, store_root(), gpu=gpu, fresh=fresh, address=address
         )
         for line in lines:
             click.echo(line)

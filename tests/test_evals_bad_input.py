@@ -44,8 +44,8 @@ def scene(shared: Scene) -> Scene:
 
 
 def _saliency(file: str, *more: str) -> tuple[str, ...]:
-    weights = f"weights={{files}}/{file}"
-    given = ("--set", "network=squeezenet1_1", "--set", weights, *more)
+    weights = ("--weights", f"{{files}}/{file}")
+    given = ("--set", "network=squeezenet1_1", *weights, *more)
     return ("saliency", "{id}", *given)
 
 

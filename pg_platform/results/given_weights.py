@@ -1,4 +1,4 @@
-"""Weights of networks that others have trained, from a file that the user gives."""
+"""Weights of networks that others have trained: a file that the user gives, or a download."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypeVar
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import models
 
+from pg_platform.results.bank import weights_hash
 from pg_platform.training.misfit import misfit
 
 N = TypeVar("N", bound=nn.Module)
+
+DOWNLOAD = "download"
 
 _UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, IndexError)
 """What the two readers raise of files that are not theirs, by the first bytes of the file."""
@@ -23,15 +28,19 @@ def load_given(network: N, file: str, name: str) -> N:
     """`network` with the weights in `file`, in evaluation mode: every one, and no other.
 
     `file` is a safetensors file or a state dict that torch.load reads with weights_only; halves
-    become float32. Raises ValueError where there is no file or it is of another network.
+    become float32. It may be `download`: what torchvision (IMAGENET1K_V1) or timm publishes for
+    `name`. Raises ValueError where there is no file, it is of another network, or nothing comes.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
+    if file == DOWNLOAD:
+        state = _published(name)
+    elif path.is_file():
+        state = _state(path)
+    else:
         raise ValueError(
             f"weights: no file {path}; fetch the weights of {name} on a connected machine and say "
-            "where they lie with --set weights=FILE (safetensors, or a state dict)"
+            f"where they lie with --weights FILE (safetensors, or a state dict), or {DOWNLOAD}"
         )
-    state = _state(path)
     if (why := misfit(network, state)) is not None:
         raise ValueError(
             f"weights: {path} does not fit {name}: {why}; give the weights of that network, as it "
@@ -39,6 +48,26 @@ def load_given(network: N, file: str, name: str) -> N:
         )
     network.load_state_dict(state)
     return network.eval()
+
+
+def weights_said(network: nn.Module, name: str) -> str:
+    """A sentence for the words of an evaluation: whose numbers these are."""
+    return f"The weights of {name} have the hash {weights_hash(network)[:12]}."
+
+
+def _published(name: str) -> dict[str, Tensor]:
+    try:
+        if name in models.list_models():
+            found: dict[str, Tensor] = models.get_model_weights(name)[
+                "IMAGENET1K_V1"
+            ].get_state_dict(check_hash=True)
+            return found
+        return timm.create_model(name, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as problem:  # no network; a name without weights
+        raise ValueError(
+            f"weights: those of {name} cannot be downloaded here ({problem}); fetch them on a "
+            "connected machine and give --weights FILE"
+        ) from problem
 
 
 def _state(path: Path) -> dict[str, Tensor]:
