@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
@@ -149,7 +150,7 @@ def _lengths(size: NDArray[Any], different: NDArray[Any], patches: int, each: in
             axes.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.1f}")
             axes.set_xlabel(name)
         null = length_null(patches).mean * each
-        axes.axvline(null, color="0.3", linestyle=":", label=f"r / K, {null:.1f}")
+        axes.axvline(null, color="0.3", linestyle=":", label=f"of ranks alone {null:.1f}")
         for axes in drawing.axes:
             axes.set_ylabel("images")
             axes.legend(loc="best", fontsize=9)
@@ -167,6 +168,8 @@ def _frequencies(counts: NDArray[Any]) -> Figure:
         by_rank.loglog(np.arange(1, len(used) + 1), used, color=COLOURS[0], marker="o")
         by_rank.set_xlabel(f"rank of the symbol; {len(used)} of {len(counts)} are used")
         by_rank.set_ylabel("times sent")
+        for axis in (by_rank.xaxis, by_rank.yaxis):  # powers of ten are formulas by default
+            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return drawing
 
 

@@ -28,8 +28,8 @@ class Options(Section):
 
     k: PositiveInt = 20
     temperature: PositiveFloat = 0.07
-    query_chunk: PositiveInt = 256
-    bank_chunk: PositiveInt = 16384
+    query_chunk: PositiveInt = 1024
+    bank_chunk: PositiveInt = 32768
 
 
 def evaluate(trained: Trained, options: Options) -> Measured:

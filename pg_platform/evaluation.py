@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from evals import evaluation_names
 from pg_platform.cluster.environment import prepare
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
-from pg_platform.results.figures import drawn, thumbnail
+from pg_platform.results.evaluated import kept, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, checkpoint_of, load_trained
@@ -79,7 +77,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     fresh: bool = False,
     address: str | None = None,
 ) -> Iterator[str]:
-    """Evaluate what `target` names; gives one line for each result as soon as it is stored.
+    """Evaluate what `target` names; gives the lines of each result as soon as it is stored.
 
     `target` is a run id, the folder of a checkpoint or of a trial, or the name of a sweep, which
     stands for all its finished trials. An evaluation of several runs leaves its result on the
@@ -140,33 +138,28 @@ class _Work:
         if isinstance(evaluation, JointEvaluation):
             yield self._together(evaluation, name, options)
             return
-        keys = [_key(name, options, [checkpoint_of(folder)]) for _, _, folder in self.targets]
+        keys = [result_key(name, options, [checkpoint_of(folder)]) for _, _, folder in self.targets]
         left: list[tuple[str | None, str, Path, str]] = []
         for (run_id, label, folder), key in zip(self.targets, keys, strict=True):
             known = self._known(run_id, key, options)
             if known is None:
                 left.append((run_id, label, folder, key))
             else:
-                yield _again(label, known)
+                yield told_again(name, label, known)
         calls = [(name, options, folder, self.device) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
-            yield _kept(self.store, run_id, name, label, measured)
-            if run_id is not None:
-                self.store.put_text(run_id, key, json.dumps(dict(measured.metrics)))
+            yield kept(self.store, run_id, name, label, measured, key)
 
     def _together(self, evaluation: JointEvaluation, name: str, options: Section) -> str:
         """The line of an evaluation of several runs, whose result belongs to their sweep."""
-        sweep = _sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
-        key = _key(name, options, [checkpoint_of(folder) for _, _, folder in self.targets])
+        sweep = sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
+        key = result_key(name, options, [checkpoint_of(folder) for _, _, folder in self.targets])
         known = self._known(sweep, key, options)
         if known is not None:
-            return _again(self.target, known)
+            return told_again(name, self.target, known)
         several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
         measured = evaluation.evaluate_together(several, options)
-        line = _kept(self.store, sweep, name, self.target, measured)
-        if sweep is not None:
-            self.store.put_text(sweep, key, json.dumps(dict(measured.metrics)))
-        return line
+        return kept(self.store, sweep, name, self.target, measured, key)
 
     def _known(self, run_id: str | None, key: str, options: Section) -> str | None:
         """What a run holds under `key`; None also where it is to be computed again."""
@@ -201,55 +194,6 @@ def _members(group: str) -> list[str]:
 
 def _required(options: type[Section]) -> list[str]:
     return [name for name, field in options.model_fields.items() if field.is_required()]
-
-
-def _again(label: str, known: str) -> str:
-    return f"{label}  {_shown(json.loads(known))}  (computed before)"
-
-
-def _key(name: str, options: Section, paths: Sequence[Path]) -> str:
-    """Where a result stands that these options and the checkpoints at `paths` gave."""
-    told = [path.name if len(paths) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
-    asked = json.dumps([options.model_dump(mode="json"), *told], sort_keys=True)
-    return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
-
-
-def _sweep_of(store: Store, run_ids: Sequence[str | None]) -> str | None:
-    """The run of the sweep that all these trials belong to; None where there is no such one."""
-    members = set(run_ids)
-    for sweep in store.sweeps():
-        if members <= {trial.run_id for trial in store.trials(sweep.run_id)}:
-            return sweep.run_id
-    return None
-
-
-def _kept(store: Store, run_id: str | None, name: str, label: str, measured: Measured) -> str:
-    """The line that is shown of a result, once it is stored."""
-    if run_id is not None:
-        _keep(store, run_id, name, measured)
-    where = "" if run_id else "  (this store has no run for it: not stored)"
-    words = "".join(f"\n    {line}" for line in measured.words.splitlines())
-    return f"{label}  {_shown(measured.metrics)}{where}{words}"
-
-
-def _shown(metrics: Mapping[str, float]) -> str:
-    return "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
-
-
-def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:
-    """Everything found goes to the run: files below the folder named as the evaluation."""
-    store.put_evaluation(run_id, measured.metrics)
-    for path, table in measured.tables.items():
-        store.put_table(run_id, f"{name}/{path}", table)
-    for path, figure in measured.figures.items():
-        for suffix, content in drawn(figure).items():
-            store.put_bytes(run_id, f"{name}/{path}.{suffix}", content)
-            if suffix == "png":
-                store.put_image(run_id, f"{name}/{path}", content, thumbnail(content))
-    for path, content in measured.files.items():
-        store.put_bytes(run_id, f"{name}/{path}", content)
-    if measured.words:
-        store.put_text(run_id, f"{name}/words.md", measured.words + "\n")
 
 
 def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,11 @@ def put_into(folder: Path, files: Files, experiment: Experiment) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Alone in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
+        opened = os.open(folder, os.O_RDONLY)
+        held.callback(os.close, opened)  # which drops the lock
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(opened)  # drops the lock
 
 
 def _variants(folder: Path, system: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,93 @@
+"""What an evaluation found: how it is kept with its run, found again, and told in the terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pg_platform.config.document import Section
+from pg_platform.results.figures import drawn, thumbnail
+from pg_platform.results.measured import Measured
+from pg_platform.results.tracking import Store
+
+
+def result_key(name: str, options: Section, checkpoints: Sequence[Path]) -> str:
+    """The file in which a run holds what `name` found with these options on these checkpoints."""
+    alone = len(checkpoints) == 1
+    those = [path.name if alone else f"{path.parent.name}/{path.name}" for path in checkpoints]
+    asked = json.dumps([options.model_dump(mode="json"), *those], sort_keys=True)
+    return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+def sweep_of(store: Store, run_ids: Sequence[str | None]) -> str | None:
+    """The run of the sweep that all these trials belong to; None where there is no such one."""
+    members = set(run_ids)
+    for sweep in store.sweeps():
+        if members <= {trial.run_id for trial in store.trials(sweep.run_id)}:
+            return sweep.run_id
+    return None
+
+
+def kept(  # noqa: PLR0913 - whose it is, and under which names
+    store: Store, run_id: str | None, name: str, label: str, measured: Measured, key: str
+) -> str:
+    """The lines that are shown of a result, once it is stored."""
+    if run_id is not None:
+        _keep(store, run_id, name, measured)
+        found = {"metrics": dict(measured.metrics), "words": measured.words}
+        store.put_text(run_id, key, json.dumps(found))
+    note = "" if run_id else "this store has no run for it: not stored"
+    return _told(name, label, metrics=measured.metrics, words=measured.words, note=note)
+
+
+def told_again(name: str, label: str, found: str) -> str:
+    """The lines of a result that a run holds, from the content of its file."""
+    return _told(name, label, note="computed before", **json.loads(found))
+
+
+def _told(name: str, label: str, *, metrics: Mapping[str, float], words: str, note: str) -> str:
+    """A line that says whose result it is, one for each metric, and the words."""
+    heading = f"{label}  {name}{f'  ({note})' if note else ''}"
+    rows = list(_rows(metrics))
+    width = max((len(metric) for metric, _ in rows), default=0)
+    lines = [f"{metric.removeprefix(f'{name}/'):<{width - len(name)}}{v}" for metric, v in rows]
+    return "\n    ".join([heading, *lines, *words.splitlines()])
+
+
+_COMPANIONS = {"_low": "_high", "_high": "_low", "_null_mean": "_null_p", "_null_p": "_null_mean"}
+"""What stands beside another metric, and what is always there with it."""
+
+
+def _rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Each metric with what is known of it: its interval and its null."""
+    for metric, value in metrics.items():
+        if any(
+            metric.endswith(end) and f"{metric.removesuffix(end)}{whole}" in metrics
+            for end, whole in _COMPANIONS.items()
+        ):
+            continue
+        shown = f"{value:10.4f}"
+        if f"{metric}_low" in metrics:
+            shown += f"  [{metrics[f'{metric}_low']:.4f}, {metrics[f'{metric}_high']:.4f}]"
+        if f"{metric}_null_p" in metrics:
+            mean, p = metrics[f"{metric}_null_mean"], metrics[f"{metric}_null_p"]
+            shown += f"  by chance {mean:.4f}, p {p:.4f}"
+        yield metric, shown
+
+
+def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:
+    """Everything found goes to the run: files below the folder named as the evaluation."""
+    store.put_evaluation(run_id, measured.metrics)
+    for path, table in measured.tables.items():
+        store.put_table(run_id, f"{name}/{path}", table)
+    for path, figure in measured.figures.items():
+        for suffix, content in drawn(figure).items():
+            store.put_bytes(run_id, f"{name}/{path}.{suffix}", content)
+            if suffix == "png":
+                store.put_image(run_id, f"{name}/{path}", content, thumbnail(content))
+    for path, content in measured.files.items():
+        store.put_bytes(run_id, f"{name}/{path}", content)
+    if measured.words:
+        store.put_text(run_id, f"{name}/words.md", measured.words + "\n")
