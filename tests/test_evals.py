@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -121,6 +122,9 @@ def test_pg_eval_on_a_cluster_finds_what_it_finds_here(tmp_path: Path) -> None:
     assert run(["pg-sweep", str(file)], home).returncode == 0
     here = run(["pg-eval", "form,success", "small"], home)
     assert here.returncode == 0, here.stderr
+    assert re.search(r"\n    length +\d+\.\d{4}  \[\d+\.\d{4}, \d+\.\d{4}\]\n", here.stdout)
+    assert re.search(r"\n    length_null_mean +\d", here.stdout)
+    assert "length_low" not in here.stdout
     head = {"num_cpus": 2, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
