@@ -30,8 +30,12 @@ class Ledger(tune.Callback):
         self.on_step()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's process is up: for the first time, or again after it died."""
-        self.conductor.begin(self._planned(trial))
+        """A trial's process is up: for the first time, or again after it died.
+
+        One that died between its last word and its return has nothing more to say.
+        """
+        if trial.config["segment"] not in self.ended:
+            self.conductor.begin(self._planned(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

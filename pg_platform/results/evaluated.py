@@ -14,11 +14,21 @@ from pg_platform.results.tracking import Store
 
 
 def result_key(name: str, options: Section, checkpoints: Sequence[Path]) -> str:
-    """The file in which a run holds what `name` found with these options on these checkpoints."""
+    """The file in which a run holds what `name` found with these options on these checkpoints.
+
+    Where an option names a file, its content counts too.
+    """
     alone = len(checkpoints) == 1
     those = [path.name if alone else f"{path.parent.name}/{path.name}" for path in checkpoints]
-    asked = json.dumps([options.model_dump(mode="json"), *those], sort_keys=True)
+    given = options.model_dump(mode="json")
+    files = [value for value in given.values() if isinstance(value, str) and Path(value).is_file()]
+    asked = json.dumps([given, *those, *map(_content, files)], sort_keys=True)
     return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
+
+
+def _content(file: str) -> str:
+    with Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def sweep_of(store: Store, run_ids: Sequence[str | None]) -> str | None:

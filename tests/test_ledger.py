@@ -1,0 +1,37 @@
+"""What Tune tells of trials, in the orders that dying processes make: no Tune runs here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+from ray.tune.experiment import Trial as TuneTrial
+
+from pg_platform.cluster.conductor import Waiting
+from pg_platform.cluster.ledger import Ledger
+from pg_platform.results.runs import TrialRuns
+from tests.conducting import conductor, started
+from tests.results import ACCURACY, rows, vocabularies
+
+
+@pytest.mark.parametrize("error", [None, "FloatingPointError"])
+def test_a_trial_whose_process_dies_after_its_last_word_stays_ended(
+    runs: TrialRuns, error: str | None
+) -> None:
+    """Tune starts it again, since its function has not returned; it says the same once more."""
+    (trial,) = trials = vocabularies([2], seeds=1)
+    made = conductor(runs, trials)
+    ledger = Ledger(made, lambda: None)
+    segment = started(made)
+    known = TuneTrial("trial", config={"trial_id": segment.trial.id, "segment": 1}, stub=True)
+    told = {"rows": [asdict(row) for row in rows(ACCURACY.name, [0.25, 0.5])]}
+    last = told | {"outcome": "failed" if error else "completed", "error": error}
+    for _ in range(2):
+        ledger.on_trial_start(0, [known], known)
+        ledger.on_trial_result(0, [known], known, last)
+    ledger.on_trial_complete(0, [known], known)
+    stored = runs.store.look(runs.ids[trial.id])
+    assert stored.status == ("FAILED" if error else "FINISHED")
+    assert made.next() is Waiting.FOR_NOTHING
+    verdict = made.record.verdict
+    assert (set(verdict.failed) if error else verdict.finished) == {trial.id}
