@@ -58,7 +58,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     reloaded program differs from the speaker. Raises ValueError where `to` holds something else.
     """
     experiment = trained.experiment
-    variant = variant_name(experiment, trained.path)
+    variant = variant_name(experiment, trained.path, options.split)
     bank = open_bank(trained, options.split)
     messages = [row[row != UNSENT].tolist() for row in messages_of(bank, np.arange(len(bank)))]
     speaker = exported_speaker(trained)

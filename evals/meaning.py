@@ -23,7 +23,7 @@ from evals.language.clusters import (
     semantic_consistency,
     v_measure,
 )
-from evals.language.corpus import Integers, dense
+from evals.language.corpus import UNSENT, Integers, dense
 from evals.language.disentanglement import (
     bag_disentanglement,
     context_independence,
@@ -60,7 +60,9 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     messages, labels = messages_of(bank, rows), bank.labels[rows]
     found = _labels(messages, labels, options)
     found |= _clusters("message", dense(messages)[0], labels, options)
-    found |= _clusters("top", _top_symbols(bank, rows), labels, options)
+    ranked = bool(np.ptp(bank.scores[rows], axis=1).any())
+    if ranked:
+        found |= _clusters("top", _top_symbols(bank, rows), labels, options)
     found |= _null(
         "semantic_consistency", semantic_consistency, messages, bank.features[rows], options
     )
@@ -69,6 +71,8 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         for name, metric in _OF_ATTRIBUTES.items():
             found |= _null(name, metric, messages, attributes, options)
     metrics, words = defined(found)
+    if not ranked:
+        words.append("The speaker ranks no patches: nothing is said of the most important one.")
     if attributes is None:
         words.append(f"The images have no attributes: no {', '.join(_OF_ATTRIBUTES)}.")
     return Measured(metrics, words="\n".join(words))
@@ -124,6 +128,11 @@ def _null(
 
 
 def _top_symbols(bank: Bank, rows: NDArray[np.int64]) -> Integers:
-    """What is said of the sent patch of the highest score, as one number for all its symbols."""
+    """What is said of the sent patch of the highest score, as one number for all its symbols.
+
+    Of messages that say nothing, a number of its own.
+    """
     scores = np.where(bank.gates[rows], bank.scores[rows], -np.inf)
-    return dense(bank.symbols[rows, scores.argmax(axis=1)])[0]
+    said = bank.symbols[rows, scores.argmax(axis=1)]
+    said[~bank.gates[rows].any(axis=1)] = UNSENT
+    return dense(said)[0]

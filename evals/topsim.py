@@ -4,11 +4,12 @@ Messages differ by edit distance, by the Jaccard distance of their symbol sets a
 images by pixels (Euclidean, reduced to 32 pixels a side), the listener's features (cosine), class,
 and attributes where there are any. Up to 1,000 images all pairs are taken; of more, `pairs` pairs,
 which err by at most 2 / sqrt(pairs) in 95 of 100 cases. The null deals the messages to the images
-anew, with the first 1,000 images (Mantel's test); intervals draw the images again.
+anew, with 1,000 of the images (Mantel's test); intervals draw the images again.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -41,6 +42,8 @@ from pg_platform.results.trained import Trained
 
 PIXELS = 32
 _FEWEST = 3
+_LEAST_VARIANCE = 1e-12
+"""Of that of all pairs, below which a resample's distances do not vary but for rounding."""
 _MESSAGES = {
     "edit": edit_distances,
     "jaccard": jaccard_distances,
@@ -76,7 +79,8 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     said, seen = _ranks(bank, rows, pixels, pairs)
     limits = _limits(said, seen, pairs, options)
     if len(rows) > MOST_COMPLETE:
-        rows, pixels = rows[:MOST_COMPLETE], pixels[:MOST_COMPLETE]
+        drawn = np.random.default_rng(options.seed).permutation(len(rows))[:MOST_COMPLETE]
+        rows, pixels = rows[drawn], pixels[drawn]
         complete = image_pairs(MOST_COMPLETE, 0, options.seed)
         null, reached = _null(*_ranks(bank, rows, pixels, complete), len(rows), options)
     else:
@@ -86,7 +90,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         for j, other in enumerate(seen):
             name, value = f"topsim/{one}_{other}", float(said[one] @ seen[other])
             found |= with_interval(name, value, limits[:, i, j])
-            # the null of the first images is compared with their own value
+            # the null of some images is compared with their own value
             found |= with_null(name, float(reached[i, j]), null[:, i, j]) | {name: value}
     metrics, words = defined(found)
     return Measured(metrics, tables={"topsim": _table(metrics)}, words="\n".join(words))
@@ -122,9 +126,13 @@ def _limits(
         weights /= weights.sum()
         means = ranks @ weights
         moments = (ranks * weights) @ ranks.T - np.outer(means, means)
-        scale = np.sqrt(np.diagonal(moments).clip(min=np.finfo(float).tiny))
+        variance = np.diagonal(moments).copy()
+        variance[variance <= _LEAST_VARIANCE / len(weights)] = np.nan  # all drawn pairs are equal
+        scale = np.sqrt(variance)
         drawn.append((moments / np.outer(scale, scale))[: len(said), len(said) :])
-    return np.asarray(np.percentile(np.stack(drawn), COVERED, axis=0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
+        return np.asarray(np.nanpercentile(np.stack(drawn), COVERED, axis=0).clip(-1, 1))
 
 
 def _drawn_again(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -167,7 +175,7 @@ def _pixels(trained: Trained, split: Split, rows: NDArray[np.int64]) -> NDArray[
 
 def _table(metrics: Mapping[str, float]) -> Table:
     endings = ("", "_low", "_high", "_null_mean", "_null_p")
-    names = [name.removesuffix("_null_p") for name in metrics if name.endswith("_null_p")]
+    names = [name for name in metrics if not name.endswith(endings[1:])]
     rows = tuple(
         (
             *name.removeprefix("topsim/").split("_"),

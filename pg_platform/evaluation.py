@@ -16,7 +16,7 @@ from evals import evaluation_names
 from pg_platform.cluster.environment import prepare
 from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
-from pg_platform.results.evaluated import kept, result_key, sweep_of, told_again
+from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, checkpoint_of, load_trained
@@ -101,7 +101,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     options = {each: load_options(find_evaluation(each).Options, overrides) for each in asked}
     with closing(Store.open(root)) as store:
         found = list(_targets(store, target))
-        work = _Work(store, found, target, device, fresh, address)
+        work = _Work(store, found, target, device, fresh, address, lenient=name in GROUPS)
         for _, _, folder in work.targets:
             load_trained(folder, torch.device("cpu"))  # all can be read before one is written to
         for each in asked:
@@ -131,6 +131,8 @@ class _Work:
     device: torch.device
     fresh: bool
     address: str | None
+    lenient: bool
+    """Whether the others go on where one run cannot be evaluated."""
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
@@ -141,34 +143,39 @@ class _Work:
         keys = [result_key(name, options, [checkpoint_of(folder)]) for _, _, folder in self.targets]
         left: list[tuple[str | None, str, Path, str]] = []
         for (run_id, label, folder), key in zip(self.targets, keys, strict=True):
-            known = self._known(run_id, key, options)
-            if known is None:
+            found = self._known(run_id, name, key, options)
+            if found is None:
                 left.append((run_id, label, folder, key))
             else:
-                yield told_again(name, label, known)
+                yield told_again(name, label, found)
         calls = [(name, options, folder, self.device) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
-            yield kept(self.store, run_id, name, label, measured, key)
+            if isinstance(measured, Measured):
+                yield kept(self.store, run_id, name, label, measured, key)
+            elif self.lenient:
+                yield f"{label}  {name}: not done, {measured}"
+            else:
+                raise measured
 
     def _together(self, evaluation: JointEvaluation, name: str, options: Section) -> str:
         """The line of an evaluation of several runs, whose result belongs to their sweep."""
         sweep = sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
         key = result_key(name, options, [checkpoint_of(folder) for _, _, folder in self.targets])
-        known = self._known(sweep, key, options)
-        if known is not None:
-            return told_again(name, self.target, known)
+        found = self._known(sweep, name, key, options)
+        if found is not None:
+            return told_again(name, self.target, found)
         several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
         measured = evaluation.evaluate_together(several, options)
         return kept(self.store, sweep, name, self.target, measured, key)
 
-    def _known(self, run_id: str | None, key: str, options: Section) -> str | None:
+    def _known(self, run_id: str | None, name: str, key: str, options: Section) -> str | None:
         """What a run holds under `key`; None also where it is to be computed again."""
         writes_elsewhere = "to" in options.model_dump(exclude_none=True)
         if run_id is None or self.fresh or writes_elsewhere:
             return None
-        return self.store.find_text(run_id, key)
+        return known(self.store, run_id, name, key)
 
-    def _measured(self, calls: Sequence[Call]) -> Iterator[Measured]:
+    def _measured(self, calls: Sequence[Call]) -> Iterator[Measured | ValueError]:
         if self.address is None or not calls:
             return (measure(*call) for call in calls)
         prepare(self.address)
@@ -178,9 +185,15 @@ class _Work:
         return on_cluster(measure, calls, gpu=gpu)
 
 
-def measure(name: str, options: Section, folder: Path, device: torch.device) -> Measured:
-    """What an evaluation finds on the run whose checkpoints lie in `folder`."""
-    return load_evaluation(name).evaluate(load_trained(folder, device), options)
+def measure(
+    name: str, options: Section, folder: Path, device: torch.device
+) -> Measured | ValueError:
+    """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot."""
+    trained = load_trained(folder, device)
+    try:
+        return load_evaluation(name).evaluate(trained, options)
+    except ValueError as error:
+        return error
 
 
 def _members(group: str) -> list[str]:

@@ -111,6 +111,10 @@ def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
     assert by_folder.stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
     assert f"top1_k5_T0.07     {after.metrics['knn/top1_k5_T0.07']:.4f}" in done.stdout
     assert not done.stderr
+    other = run(["pg-eval", "knn", before.run_id, "--set", "k=3"], home)
+    back = run(["pg-eval", "knn", before.run_id, "--set", "k=5"], home)
+    assert "computed before" not in other.stdout + back.stdout  # the run has those of k = 3 by now
+    assert back.stdout == done.stdout
     fresh = ["pg-eval", "knn", before.run_id, "--set", "k=5", "--fresh"]
     printed, seen = run_in_terminal(fresh, home)
     assert printed == done.stdout

@@ -51,7 +51,7 @@ def told(run: Trained, folder: Path) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Images, and what another interpreter makes of them with the export in `folder`."""
     evaluate(run, Options(to=str(folder)))
     (made,) = (folder / "agents").iterdir()
-    assert made.name == variant_name(run.experiment, run.path)
+    assert made.name == variant_name(run.experiment, run.path, "val")
     folder = made
     side = run.experiment.data.image_size
     images = torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -88,7 +88,7 @@ def test_every_kind_of_speaker_is_a_program(name: str, tmp_path: Path) -> None:
 def test_the_corpus_has_the_sent_symbols_of_every_image(tmp_path: Path) -> None:
     run = agents({"speaker": {"symbols_per_patch": 2}}, tmp_path)
     found = evaluate(run, Options())
-    folder = f"systems/patchgame/data/{variant_name(run.experiment, run.path)}"
+    folder = f"systems/patchgame/data/{variant_name(run.experiment, run.path, 'val')}"
     corpus = found.files[f"{folder}/corpus.jsonl"].decode()
     lines = [json.loads(line) for line in corpus.splitlines()]
     images = open_images(run.experiment.data, "val")
@@ -128,7 +128,7 @@ def test_exports_of_several_runs_make_one_collection(tmp_path: Path) -> None:
     to = tmp_path / "collection"
     for run in (one, other, one):
         evaluate(run, Options(to=str(to)))
-    variants = {variant_name(run.experiment, run.path) for run in (one, other)}
+    variants = {variant_name(run.experiment, run.path, "val") for run in (one, other)}
     assert len(variants) == 2
     system = to / "systems" / "patchgame"
     assert {folder.name for folder in (system / "data").iterdir()} == variants
@@ -163,3 +163,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"theirs/metadata.json was not written by this export"):
         evaluate(agents({}, tmp_path / "run"), Options(to=str(to)))
     assert [path for path in to.rglob("*") if path.is_file()] == [strange]
+
+
+def test_the_two_splits_of_a_run_are_two_variants(tmp_path: Path) -> None:
+    to, run = tmp_path / "collection", agents({}, tmp_path / "run")
+    for split in ("val", "train"):
+        evaluate(run, Options(split=split, to=str(to)))
+    assert len(list((to / "systems/patchgame/data").iterdir())) == 2

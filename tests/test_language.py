@@ -68,6 +68,7 @@ from pg_platform.methods import build
 from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained
 from pg_platform.training.validation import validate
+from tests.agents import agents
 from tests.small import SMALL, merged
 
 CPU = torch.device("cpu")
@@ -448,3 +449,34 @@ class TestEvaluations:
         assert sent == told
         assert len(found.tables["extremes"].rows) == 4
         assert found.metrics["form/entropy_bits"] <= math.log2(8)
+
+
+def test_intervals_of_few_images_are_correlations(tmp_path: Path) -> None:
+    """Many resamples of so few images have pairs of one distance only."""
+    options = load_evaluation("topsim").Options.model_validate({"images": 4, "resamples": 200})
+    found = load_evaluation("topsim").evaluate(agents({}, tmp_path), options)
+    bounds = [v for name, v in found.metrics.items() if name.endswith(("_low", "_high"))]
+    assert bounds
+    assert all(-1 <= bound <= 1 for bound in bounds)
+
+
+def test_every_metric_of_many_images_has_a_null_and_a_row(tmp_path: Path) -> None:
+    shapes = {"data": {"kind": "shapes", "image_size": 16, "count": 2400, "val_fraction": 0.5}}
+    options = load_evaluation("topsim").Options.model_validate(
+        {"images": 1100, "resamples": 2, "permutations": 3, "pairs": 1000}
+    )
+    found = load_evaluation("topsim").evaluate(agents(shapes, tmp_path), options)
+    names = {name for name in found.metrics if not name.endswith(("_low", "_high", "_mean", "_p"))}
+    assert {f"{name}_null_p" for name in names} <= set(found.metrics)
+    assert len(found.tables["topsim"].rows) == len(names)
+
+
+def test_messages_that_say_nothing_name_no_patch(tmp_path: Path) -> None:
+    silent = {"speaker": {"gate": {"kind": "adaptive", "share": 1e-6}}}
+    evaluation = load_evaluation("meaning")
+    found = evaluation.evaluate(agents(silent, tmp_path / "a"), evaluation.Options())
+    assert found.metrics.get("meaning/v_measure_top", 0.0) == 0.0
+    everything = {"speaker": {"gate": {"kind": "all"}}}
+    found = evaluation.evaluate(agents(everything, tmp_path / "b"), evaluation.Options())
+    assert "meaning/v_measure_top" not in found.metrics
+    assert "ranks no patches" in found.words

@@ -37,12 +37,12 @@ def system_name(experiment: Experiment) -> str:
     return "patchgame-shapes" if experiment.data.kind == "shapes" else "patchgame"
 
 
-def variant_name(experiment: Experiment, checkpoint: Path) -> str:
-    """What tells the corpus of a checkpoint from others, as a folder's name."""
+def variant_name(experiment: Experiment, checkpoint: Path, split: str) -> str:
+    """What tells the corpus of a checkpoint about a split from others, as a folder's name."""
     speaker = experiment.speaker
     shape = f"V{speaker.vocab_size}_l{speaker.symbols_per_patch}_K{experiment.patches}"
     which = f"seed{experiment.seed}_{checkpoint.parent.name[:12]}_{checkpoint.name}"
-    return f"{experiment.data.kind}_{shape}_{which}"
+    return f"{experiment.data.kind}_{split}_{shape}_{which}"
 
 
 def variant_files(
@@ -129,8 +129,11 @@ def _variants(folder: Path, system: str) -> dict[str, dict[str, Any]]:
 
 def _write(folder: Path, files: Files) -> None:
     for path, content in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
+        final = folder / path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f".{final.name}")
+        partial.write_bytes(content)
+        os.replace(partial, final)  # a file is whole or not there
 
 
 def _config(experiment: Experiment) -> dict[str, Any]:

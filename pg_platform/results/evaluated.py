@@ -46,10 +46,23 @@ def kept(  # noqa: PLR0913 - whose it is, and under which names
     """The lines that are shown of a result, once it is stored."""
     if run_id is not None:
         _keep(store, run_id, name, measured)
+        store.put_text(run_id, _newest(name), key)
         found = {"metrics": dict(measured.metrics), "words": measured.words}
         store.put_text(run_id, key, json.dumps(found))
     note = "" if run_id else "this store has no run for it: not stored"
     return _told(name, label, metrics=measured.metrics, words=measured.words, note=note)
+
+
+def known(store: Store, run_id: str, name: str, key: str) -> str | None:
+    """The content of the file `key`, where nothing was found since with other options.
+
+    Tables, figures and metrics of equal names are those of the newest result.
+    """
+    return store.find_text(run_id, key) if store.find_text(run_id, _newest(name)) == key else None
+
+
+def _newest(name: str) -> str:
+    return f"{name}/newest.txt"
 
 
 def told_again(name: str, label: str, found: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypeVar
@@ -20,7 +21,15 @@ N = TypeVar("N", bound=nn.Module)
 
 DOWNLOAD = "download"
 
-_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, IndexError)
+_UNREADABLE = (
+    SafetensorError,
+    UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    struct.error,
+)
 """What the two readers raise of files that are not theirs, by the first bytes of the file."""
 
 
