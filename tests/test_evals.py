@@ -21,6 +21,7 @@ from pg_platform.evaluation import (
     JointEvaluation,
     find_evaluation,
     load_evaluation,
+    measure,
 )
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
@@ -119,6 +120,21 @@ def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
     printed, seen = run_in_terminal(fresh, home)
     assert printed == done.stdout
     assert all(what in seen for what in ("features of train", "features of val", "100%"))
+
+
+def test_a_run_that_an_evaluation_does_not_fit_is_an_error_alone_and_told_in_a_group(
+    tmp_path: Path,
+) -> None:
+    changes = {"epochs": 1, "speaker": {"gate": {"kind": "all"}}}
+    file, home = write_experiment(tmp_path, changes), tmp_path / "home"
+    assert run(["pg-train", str(file), "--local"], home).returncode == 0
+    alone = run(["pg-eval", "heat_maps", "train"], home)
+    assert alone.returncode == 2
+    assert "the speaker ranks no patches" in alone.stderr
+    (folder,) = (home / "trials").iterdir()
+    told = measure("heat_maps", find_evaluation("heat_maps").Options(), folder, CPU)
+    assert isinstance(told, ValueError)
+    assert isinstance(measure("knn", Options(k=5), folder, CPU), Measured)
 
 
 def test_pg_eval_on_a_cluster_finds_what_it_finds_here(tmp_path: Path) -> None:
