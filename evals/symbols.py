@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from evals.language.resampling import defined
 from pg_platform.config.document import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
@@ -55,7 +56,13 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     side = trained.experiment.speaker.patch_size
     drawing = _drawing(pixels.view(-1, 3, side, side), used, chosen, counts, options.patches)
     table = Table(("symbol", "times_sent"), tuple((int(s), int(counts[s])) for s in used))
-    return Measured(metrics, tables={"symbols": table}, figures={"symbols": drawing})
+    metrics, undefined = defined(metrics)
+    return Measured(
+        metrics,
+        tables={"symbols": table},
+        figures={"symbols": drawing},
+        words="\n".join(undefined),
+    )
 
 
 def variance_between(values: Tensor, group: Tensor) -> float:
