@@ -69,7 +69,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         agents["vision.safetensors"] = _vision(trained)
     files |= {f"agents/{variant}/{name}": content for name, content in agents.items()}
     if options.to is not None:
-        put_into(Path(options.to).expanduser(), files, experiment)
+        put_into(Path(options.to).expanduser(), files, experiment, variant)
     tokens = sum(map(len, messages))
     return Measured(
         {

@@ -19,6 +19,7 @@ from emlangkit.metrics.topsim import compute_topographic_similarity  # type: ign
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from evals import evaluation_names
 from evals.language.clusters import (
@@ -461,12 +462,20 @@ def test_intervals_of_few_images_are_correlations(tmp_path: Path) -> None:
 
 
 def test_every_metric_of_many_images_has_a_null_and_a_row(tmp_path: Path) -> None:
-    shapes = {"data": {"kind": "shapes", "image_size": 16, "count": 2400, "val_fraction": 0.5}}
+    """The images lie class by class, as folders do: the first thousand are of one class."""
+    for name, count in (("a", 2200), ("b", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(count):
+            picture = Image.fromarray(np.full((16, 16, 3), number % 256, dtype=np.uint8))
+            picture.save(tmp_path / "images" / name / f"{number:04}.png")
+    folder = {"kind": "image_folder", "path": str(tmp_path / "images"), "image_size": 16}
+    run = agents({"data": folder | {"val_fraction": 0.5}}, tmp_path / "run")
     options = load_evaluation("topsim").Options.model_validate(
-        {"images": 1100, "resamples": 2, "permutations": 3, "pairs": 1000}
+        {"images": 1150, "resamples": 2, "permutations": 3, "pairs": 1000}
     )
-    found = load_evaluation("topsim").evaluate(agents(shapes, tmp_path), options)
+    found = load_evaluation("topsim").evaluate(run, options)
     names = {name for name in found.metrics if not name.endswith(("_low", "_high", "_mean", "_p"))}
+    assert "topsim/edit_label" in names
     assert {f"{name}_null_p" for name in names} <= set(found.metrics)
     assert len(found.tables["topsim"].rows) == len(names)
 
@@ -475,7 +484,7 @@ def test_messages_that_say_nothing_name_no_patch(tmp_path: Path) -> None:
     silent = {"speaker": {"gate": {"kind": "adaptive", "share": 1e-6}}}
     evaluation = load_evaluation("meaning")
     found = evaluation.evaluate(agents(silent, tmp_path / "a"), evaluation.Options())
-    assert found.metrics.get("meaning/v_measure_top", 0.0) == 0.0
+    assert found.metrics["meaning/v_measure_top"] == 0
     everything = {"speaker": {"gate": {"kind": "all"}}}
     found = evaluation.evaluate(agents(everything, tmp_path / "b"), evaluation.Options())
     assert "meaning/v_measure_top" not in found.metrics

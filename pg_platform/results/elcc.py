@@ -5,8 +5,9 @@
     systems/NAME/data/VARIANT/corpus.jsonl     a message a line, as a list of integers
     systems/NAME/data/VARIANT/metadata.json    what is known of the corpus
 
-The keys of metadata.yml are those of the collection's own files at its commit b3c660d; the content
-of its metadata.json is free there, so that ours are our own. XferBench reads corpus.jsonl.
+The folders and the keys of metadata.yml are those of the collection at its commit b3c660d. What it
+has in a corpus' metadata.json was not to be seen: the keys there are our own. XferBench reads
+corpus.jsonl.
 """
 
 from __future__ import annotations
@@ -89,18 +90,16 @@ def single(experiment: Experiment, variant: str) -> Files:
     return system_files(experiment, {variant: _config(experiment)})
 
 
-def put_into(folder: Path, files: Files, experiment: Experiment) -> None:
-    """Write files into a collection, and its system's files for all variants that lie there.
+def put_into(folder: Path, files: Files, experiment: Experiment, variant: str) -> None:
+    """Write a variant's files into a collection, and its system's for all variants there.
 
     Several processes may write into one collection. A variant that is there is written over: its
     name has the checkpoint in it. Raises ValueError, and writes nothing, where another program's
     variant lies there.
     """
-    name = system_name(experiment)
     with _locked(folder):
-        _variants(folder, name)
-        _write(folder, files)
-        _write(folder, system_files(experiment, _variants(folder, name)))
+        there = _variants(folder, system_name(experiment)) | {variant: _config(experiment)}
+        _write(folder, files | system_files(experiment, there))
 
 
 @contextmanager
