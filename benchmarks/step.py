@@ -82,7 +82,8 @@ class Step:
             self.optimizer = torch.optim.AdamW(self.method.parameters(), rate, foreach=False)
         self.gradients = Gradients(self.method, asked, Place(device))
         generator = torch.Generator().manual_seed(0)
-        views = torch.randn(2, asked.batch_size, 3, SIDE, SIDE, generator=generator).to(device)
+        side = asked.data.image_size
+        views = torch.randn(2, asked.batch_size, 3, side, side, generator=generator).to(device)
         first, second = (view.contiguous(memory_format=layout) for view in views)
         self.views: tuple[Tensor, Tensor] = (first, second)
 
@@ -123,11 +124,11 @@ def forward_flops(step: Step) -> int:
     return int(counter.get_total_flops())
 
 
-def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second of a product of matrices."""
-    a = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
+def peak_flops(dtype: torch.dtype, device: torch.device, side: int = MATRIX) -> float:
+    """Operations a second of a product of matrices of `side` rows and columns."""
+    a = torch.randn(side, side, device=device, dtype=dtype)
     seconds = medians({"product": synced(lambda: a @ a, device)}, 5)["product"]
-    return 2 * MATRIX**3 / seconds
+    return 2 * side**3 / seconds
 
 
 def memory(device: torch.device) -> str:

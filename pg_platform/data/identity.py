@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
 
-from sklearn.datasets import load_digits
-
 from pg_platform.config.experiment import (
     Cifar10,
     Data,
@@ -40,6 +38,8 @@ def identity(data: Data) -> str:
 def _deciding(data: Data) -> bytes:
     match data:
         case Digits():
+            from sklearn.datasets import load_digits
+
             digits = load_digits()
             return bytes(digits.images.tobytes() + digits.target.tobytes())
         case Shapes():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torchvision import datasets
 
@@ -28,7 +27,6 @@ from pg_platform.config.experiment import (
 from pg_platform.data.folder import open_folder
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.packed import open_packed
-from pg_platform.data.parquet import open_parquet
 from pg_platform.data.shapes import SHAPES, Drawing
 from pg_platform.data.split import Images
 
@@ -64,6 +62,8 @@ def _open(data: Data, split: Split) -> Images:
         case ImageFolder():
             return open_folder(data, split)
         case Parquet():
+            from pg_platform.data.parquet import open_parquet
+
             return open_parquet(data, split)
         case Packed():
             return open_packed(data, split)
@@ -73,6 +73,8 @@ def _open(data: Data, split: Split) -> Images:
 
 def _digits(data: Digits, split: Split) -> Images:
     """8 x 8 pixels of 0 to 16, spread to 0 to 255; the views enlarge them."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     rows = _rows(len(digits.images), split, data.val_fraction)
     grey = (torch.from_numpy(digits.images)[rows] * 255 / 16).round().to(torch.uint8)

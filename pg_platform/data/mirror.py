@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from pyarrow import fs
+from typing import TYPE_CHECKING
 
 from pg_platform.config.places import store_root
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _STREAMS = 8
 _PIECE = 1 << 22  # bytes
@@ -37,6 +39,8 @@ def fetch_newest(folder: str, name: str) -> Path:
     """
     file = local_name(folder) / name
     if is_remote(folder):
+        from pyarrow import fs
+
         file.parent.mkdir(parents=True, exist_ok=True)
         system, root = fs.FileSystem.from_uri(folder.rstrip("/"))
         source = f"{root}/{name}"
@@ -56,6 +60,8 @@ def fetch(folder: str, hashes: Iterable[tuple[str, str]]) -> None:
     """
     if not is_remote(folder):
         return
+    from pyarrow import fs
+
     here = local_name(folder)
     here.mkdir(parents=True, exist_ok=True)
     system, root = fs.FileSystem.from_uri(folder.rstrip("/"))
@@ -90,7 +96,7 @@ def _note(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")
 
 
-def _copy(system: fs.FileSystem, source: str, dest: Path, wanted: str | None = None) -> str:
+def _copy(system: FileSystem, source: str, dest: Path, wanted: str | None = None) -> str:
     """Copy a file and give its sha256; `dest` is there whole, with the `wanted` one, or not."""
     partial = dest.with_name(f".{dest.name}.{os.getpid()}")
     digest = hashlib.sha256()

@@ -23,7 +23,6 @@ from pg_platform.data.identity import identity
 from pg_platform.data.listing import folder_images
 from pg_platform.data.membership import Split
 from pg_platform.data.packs import MANIFEST, Entry, Manifest, Shard, file_hash, shard_names
-from pg_platform.data.parquet import open_parquet
 from pg_platform.data.split import BROKEN_SHARE, NAMED, Encoded, Images
 
 _NO_HASH = 1e-30
@@ -105,6 +104,8 @@ def _parts(data: Data) -> list[_Part]:
                 ]
             return [_Part(None, open_folder(whole, "train"))]
         case Parquet():
+            from pg_platform.data.parquet import open_parquet
+
             if data.val_path is not None:
                 return [
                     _Part("train", open_parquet(data, "train")),

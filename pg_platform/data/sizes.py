@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import assert_never
 
-import pyarrow.parquet as pq
-
 from pg_platform.config.experiment import (
     Cifar10,
     Data,
@@ -91,6 +89,8 @@ def _folder(data: ImageFolder) -> dict[Split, int]:
 
 
 def _parquet(data: Parquet) -> dict[Split, int]:
+    import pyarrow.parquet as pq
+
     roles = parquet_roles(data)
     counts = {
         role: sum(pq.ParquetFile(file).metadata.num_rows for file in files)
@@ -111,6 +111,8 @@ def _packed(data: Packed) -> dict[Split, int]:
 
 
 def _row_names(file: Path) -> Iterator[str]:
+    import pyarrow.parquet as pq
+
     table = pq.ParquetFile(file)
     if "path" in table.schema_arrow.names:
         paths = table.read(columns=["path"])["path"].to_pylist()
