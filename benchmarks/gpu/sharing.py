@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from functools import partial
 from multiprocessing.queues import Queue
@@ -58,7 +57,7 @@ def _share(sheet: Sheet, name: str, trials: int, seconds: float, alone: list[flo
 
 def _trial(device: str, seconds: float, barrier: Barrier, rates: Queue[float]) -> None:
     """One trial: warmed up, then timed from the moment at which all are."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, barrier.parties)))
+    torch.set_num_threads(1)
     few = ("data.count=96", "batch_size=16", "validation.pool_size=8") if device == "cpu" else ()
     asked = small("precision=auto", *few)
     learner, progress = Learner(asked, Place(torch.device(device))), Progress()
