@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.paths import is_whole, path_keys
 from pg_platform.config.problems import closest
 from pg_platform.config.schema import dotted_keys
 
@@ -202,6 +203,19 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Term:
+        start = self.position
+        term = self._compared()
+        self._refuse_relative(self.tokens[start : self.position])
+        return term
+
+    def _refuse_relative(self, tokens: Sequence[_Token]) -> None:
+        """A path of a point is absolute, so that it would never equal one that is not."""
+        keys = [token.text for token in tokens if token.text in path_keys(Experiment)]
+        for kind, text, column in tokens if keys else ():
+            if kind == "text" and not is_whole(text[1:-1]):
+                _refuse(column, f"{keys[0]} is absolute once it is read; write a path from / on")
+
+    def _compared(self) -> Term:
         left = self._sum()
         if self._take("in"):
             choices = self._list()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from pg_platform.config.paths import is_address
 from pg_platform.config.places import store_root
 
 _STREAMS = 8
@@ -20,7 +21,7 @@ _PIECE = 1 << 22  # bytes
 
 def is_remote(folder: str) -> bool:
     """Whether `folder` is an address such as s3://bucket/pack, gs://, hdfs:// or file://."""
-    return "://" in folder
+    return is_address(folder)
 
 
 def local_name(folder: str) -> Path:
