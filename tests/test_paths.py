@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from pg_platform.training import checkpoint
 from tests.commands import run
 from tests.pictures import encoded_digits, write_folder, write_parquet
 from tests.shipped import files_with_imagenet, shrunk, write_imagenet
-from tests.small import SMALL, merged
+from tests.small import SMALL, environment, merged
 from tests.small_sweeps import runs
 
 SHIPPED = files_with_imagenet()
@@ -415,6 +417,7 @@ def _run_shipped(file: Path, folder: Path) -> None:
     for stored in found.values():
         assert stored.status == "FINISHED"
         assert stored.params["data.path"] == str(imagenet)
+        assert stored.tags["pg.folder"] == str(folder)
         newest = checkpoint.latest(Path(stored.tags["pg.checkpoints"]))
         assert newest is not None
         kept = json.loads((newest / "experiment.json").read_text())
@@ -523,6 +526,26 @@ class TestWhatIsWritten:
         assert "wants a path of this machine, got s3://b/pack" in done.stderr
         assert [path.name for path in here.iterdir()] == [file.name]
 
+    def test_a_relative_home_is_the_same_in_the_folder_of_a_worker(self, here: Path) -> None:
+        program = (
+            "import os\n"
+            "from pg_platform.cluster.environment import prepare\n"
+            "from pg_platform.config.places import store_root\n"
+            "prepare(None)\n"
+            "os.chdir('/')\n"
+            "print(store_root())\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment(Path("home")),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout == f"{here}/home\n"
+
+    @pytest.mark.slow
     def test_a_relative_home_is_one_home_for_all_workers(self, here: Path, tmp_path: Path) -> None:
         """A worker of Ray copies a pack from elsewhere below the home of the command."""
         write_folder(here / "photos", 60)
