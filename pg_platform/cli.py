@@ -495,6 +495,8 @@ def _set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:
     """How pg-sweep and pg-report set a key of all experiments, or the values that it takes."""
     if any(key in sweep.file.parameters for sweep in there):
         return f"--set 'parameters.{key}.values=[{value}, ...]'"
+    if any({key, key.partition(".")[0]} & sweep.parameters.keys() for sweep in there):
+        return f"another {key} in the file"
     return f"--set experiment.{key}={value}"
 
 

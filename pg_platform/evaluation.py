@@ -151,8 +151,8 @@ class _Work:
         for run_id, label, folder in self.targets:
             trained = load_trained(folder, torch.device("cpu"), self.moved)
             if run_id is not None and (self.moved or _relative(trained.experiment)):
-                theirs = self.store.look(run_id).tags["pg.data"]
                 found = identity(trained.experiment.data)
+                theirs = self.store.look(run_id).tags.get("pg.data", found)
                 if found != theirs:
                     raise ValueError(
                         f"{label} was trained on {theirs}, and the images at "

@@ -249,16 +249,29 @@ class TestSweepFiles:
             scaled = load_sweep(stored, [], "other")
             assert paths(scaled) == [f"{here}/e", f"{here}/f"]
 
-    def test_a_condition_names_a_whole_path(self, here: Path) -> None:
-        """It would never hold where it named a relative one, and leave nothing out."""
+    @pytest.mark.parametrize(
+        ("condition", "column"),
+        [
+            ("data.path == 'b'", 14),
+            ("'b' == data.path", 1),
+            ("(data.path) != 'b'", 16),
+            ("epochs == 1 or not (data.path in ['/x', 'b'])", 41),
+            ("data.path == '~/b'", 14),
+        ],
+    )
+    def test_a_condition_on_a_relative_path_is_refused(
+        self, here: Path, condition: str, column: int
+    ) -> None:
+        """It would never hold, and leave nothing out."""
         file = here / "sweep.yaml"
-        file.write_text(SWEEP + POINTS["parameters"] + "\nexclude: [\"data.path == 'b'\"]\n")
-        with pytest.raises(
-            ConfigError,
-            match=r"yaml:\d+:\d+: exclude\[0\]: column 14: data\.path is absolute",
-        ):
+        file.write_text(SWEEP + POINTS["parameters"] + f'\nexclude: ["{condition}"]\n')
+        told = rf"yaml:\d+:\d+: exclude\[0\]: column {column}: data\.path is absolute"
+        with pytest.raises(ConfigError, match=told):
             load_sweep(file, [])
-        whole = f"data.path in ['{here}/b', '/x'] or data.kind == 'digits'"
+
+    def test_a_condition_on_a_whole_path(self, here: Path) -> None:
+        file = here / "sweep.yaml"
+        whole = f"(data.path in ['{here}/b', '/x'] or data.kind == 'digits') and epochs == 100"
         file.write_text(SWEEP + POINTS["parameters"] + f'\nexclude: ["{whole}"]\n')
         assert paths(load_sweep(file, [])) == [f"{here.parent}/c"]
 
