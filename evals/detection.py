@@ -21,6 +21,7 @@ from pydantic import Field, PositiveInt
 from torch.nn.functional import interpolate
 
 from pg_platform.config.experiment import Experiment, ResNet18Vision
+from pg_platform.config.paths import Location
 from pg_platform.data.views import normalize
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
 from pg_platform.game.batch_norm import batch_norms
@@ -54,7 +55,7 @@ ClassPrecision = dict[int, dict[str, float]]
 class Options(Schedule):
     """`voc` holds VOCdevkit with VOC<year>; `drawn` photos of the test are shown with boxes."""
 
-    voc: str = Field(min_length=1)
+    voc: Location
     train: str = "trainval"
     train_years: Years = (2007, 2012)
     test: str = "test"

@@ -29,6 +29,7 @@ from evals.language.corpus import UNSENT
 from evals.language.sample import messages_of
 from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment, ResNet18Vision, ResNet50Vision
+from pg_platform.config.paths import Location
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
@@ -48,7 +49,7 @@ class Options(Section):
     """`split` is what the messages are about, in the plain view; `to` is a folder of exports."""
 
     split: Literal["train", "val"] = "val"
-    to: str | None = None
+    to: Location | None = None
 
 
 def evaluate(trained: Trained, options: Options) -> Measured:

@@ -30,7 +30,7 @@ from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.methods import build
 from pg_platform.results.figures import figure, looks
-from pg_platform.results.given_weights import check_classes, load_given, weights_said
+from pg_platform.results.given_weights import Weights, check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some, subset
@@ -50,7 +50,7 @@ class Options(Section):
     `class_index` is the network's number of each class of the data, where it is not the same.
     """
 
-    weights: str | None = None
+    weights: Weights | None = None
     model: str = "vit_base_patch32_384"
     class_index: tuple[NonNegativeInt, ...] = ()
     images: PositiveInt = 2000

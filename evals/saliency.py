@@ -15,7 +15,7 @@ import statistics
 from typing import Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -24,7 +24,7 @@ from torchvision import models
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
-from pg_platform.results.given_weights import check_classes, load_given, weights_said
+from pg_platform.results.given_weights import Weights, check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.pictures import maps_beside
@@ -40,7 +40,7 @@ _UPPER = 0.2
 class Options(Section):
     """A network of torchvision and the file of its weights; `class_index` as in patch_subset."""
 
-    weights: str = Field(min_length=1)
+    weights: Weights
     network: Literal["resnet50", "mobilenet_v2", "squeezenet1_1"] = "resnet50"
     class_index: tuple[NonNegativeInt, ...] = ()
     images: PositiveInt = 500

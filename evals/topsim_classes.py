@@ -37,7 +37,7 @@ from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.results.figures import figure
-from pg_platform.results.given_weights import load_given, weights_said
+from pg_platform.results.given_weights import Weights, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import PlayedSplit, play_images, some, subset
 from pg_platform.results.tables import Table
@@ -57,7 +57,7 @@ class Options(Section):
     """Images of a class, the distance, and the file of its network's torchvision weights."""
 
     distance: Distance = "own_features"
-    weights: str | None = None
+    weights: Weights | None = None
     per_class: Annotated[int, Field(ge=_FEWEST)] = 10
     permutations: PositiveInt = 999
     seed: NonNegativeInt = 0

@@ -15,6 +15,7 @@ import click
 
 from evals import evaluation_names
 from pg_platform.config.document import ConfigError
+from pg_platform.config.paths import absolute, is_address
 from pg_platform.config.places import store_root, sweeps
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
     from pg_platform.results.dry_run import DryRun
 
 _Loaded = TypeVar("_Loaded")
+
+
+class _LocalPath(click.ParamType[Path]):
+    """A path of this machine, absolute and with `~` read; an address is refused."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if is_address(value):
+            self.fail(f"wants a path of this machine, got {value}", param, ctx)
+        try:
+            return Path(absolute(value))
+        except FileNotFoundError as error:
+            self.fail(str(error), param, ctx)
+
 
 set_option = click.option(
     "--set",
@@ -83,7 +99,7 @@ def train(  # noqa: PLR0913 - the options of the command
     if file is None or not file.is_file():
         _refuse(f"no file {file or 'given'}; examples/digits.yaml is one to start from")
     experiment = _checked(lambda: load_experiment(file, overrides))
-    with _exit_codes():
+    with _exit_codes(_set_key):
         from pg_platform.cluster.driver import Executor, run_train
         from pg_platform.cluster.environment import prepare
         from pg_platform.config.plan import single
@@ -162,7 +178,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
         with _exit_codes():
             _talk(only.name, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
-    with _exit_codes():
+    with _exit_codes(partial(_set_of_sweep, there)):
         from pg_platform.cluster.standing import Retry
 
         retry = Retry(retry_failed, retry_infeasible, fresh)
@@ -291,14 +307,14 @@ def _gave_way(what: str) -> Exit:
 @click.argument("file")
 @set_option
 @click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
-@click.option("--to", type=click.Path(path_type=Path), help="Write the page to this file as well.")
+@click.option("--to", type=_LocalPath(), help="Write the page to this file as well.")
 def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | None) -> None:
     """Write the report of the sweep FILE again, from the store alone: tables, figures, page.
 
     Where FILE is a list of sweeps, write the one page of them all.
     """
     name, there = _load(file, overrides, scale)
-    with _exit_codes():
+    with _exit_codes(partial(_set_of_sweep, there)):
         from pg_platform.reporting import write_again
 
         if name is not None:
@@ -318,6 +334,13 @@ def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | 
     metavar="FILE",
     help="A pretrained network's weights, where NAME wants one; 'download' fetches them.",
 )
+@click.option(
+    "--data",
+    "moved",
+    multiple=True,
+    metavar="KEY=PATH",
+    help="Where the images of the runs lie now, as --data path=FOLDER. Repeatable.",
+)
 @click.option("--gpu", is_flag=True, help="Compute on the GPU.")
 @click.option(
     "--address",
@@ -330,6 +353,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     target: str,
     overrides: tuple[str, ...],
     weights: str | None,
+    moved: tuple[str, ...],
     gpu: bool,  # noqa: FBT001
     address: str | None,
     fresh: bool,  # noqa: FBT001
@@ -341,12 +365,20 @@ def evaluate(  # noqa: PLR0913 - the options of the command
 
     The results go back to the same MLflow runs.
     """
-    with _exit_codes():
+    with _exit_codes(_data_of_run):
         from pg_platform.evaluation import evaluate_target
 
-        given = () if weights is None else (f"weights={json.dumps(weights)}",)
+        quoted = json.dumps(weights, ensure_ascii=False)
+        given = () if weights is None else (f"weights={quoted}",)
         lines = evaluate_target(
-            name, target, overrides + given, store_root(), gpu=gpu, fresh=fresh, address=address
+            name,
+            target,
+            overrides + given,
+            store_root(),
+            moved=moved,
+            gpu=gpu,
+            fresh=fresh,
+            address=address,
         )
         for line in lines:
             click.echo(line)
@@ -364,7 +396,7 @@ def ui(port: int) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.argument("dest", type=click.Path(path_type=Path), required=False)
+@click.argument("dest", type=_LocalPath(), required=False)
 @set_option
 @click.option(
     "--shard-images",
@@ -375,7 +407,7 @@ def ui(port: int) -> None:
 )
 @click.option(
     "--verify",
-    type=click.Path(path_type=Path),
+    type=_LocalPath(),
     metavar="DEST",
     help="Check every hash of a pack instead of making one.",
 )
@@ -403,7 +435,7 @@ def pack(
     if not file.is_file():
         _refuse(f"no file {file}; examples/digits.yaml shows the form, and docs/data.md the kinds")
     experiment = _checked(lambda: load_experiment(file, overrides))
-    with _exit_codes():
+    with _exit_codes(_set_key):
         from pg_platform.data.packing import write_pack
 
         count = write_pack(experiment.data, dest, shard_images, click.echo)
@@ -454,17 +486,43 @@ def _checked(load: Callable[[], _Loaded]) -> _Loaded:
         _refuse(str(error))
 
 
+def _set_key(key: str, value: str) -> str:
+    """How pg-train and pg-pack set a key of an experiment."""
+    return f"--set {key}={value}"
+
+
+def _set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:
+    """How pg-sweep and pg-report set a key of all experiments, or the values that it takes."""
+    if any(key in sweep.file.parameters for sweep in there):
+        return f"--set 'parameters.{key}.values=[{value}, ...]'"
+    if any({key, key.partition(".")[0]} & sweep.parameters.keys() for sweep in there):
+        return f"another {key} in the file"
+    return f"--set experiment.{key}={value}"
+
+
+def _data_of_run(key: str, value: str) -> str:
+    from pg_platform.evaluation import data_option
+
+    return data_option(key, value)
+
+
 @contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Errors that a user can mend become one message and the exit code of their kind."""
+def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
+    """Errors that a user can mend become one message and the exit code of their kind.
+
+    `option` says how the command sets a key of an experiment.
+    """
     from pg_platform.cluster.lock import AlreadyRunningError
     from pg_platform.config.errors import InfrastructureError
+    from pg_platform.config.problems import DataError
 
     try:
         yield
     except (InfrastructureError, OSError) as error:  # OSError: a disk or folder that fails
         click.echo(f"error: {error}", err=True)
         sys.exit(Exit.INFRASTRUCTURE)
+    except DataError as error:
+        _refuse(error.told(option))
     except (AlreadyRunningError, ConfigError, ValueError, FloatingPointError) as error:
         _refuse(str(error))
     except KeyboardInterrupt:

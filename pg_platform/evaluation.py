@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,7 +16,11 @@ import torch
 from evals import evaluation_names
 from pg_platform.cluster.environment import prepare
 from pg_platform.config.document import Section
-from pg_platform.config.options import load_options
+from pg_platform.config.experiment import Experiment
+from pg_platform.config.options import load_moved, load_options
+from pg_platform.config.paths import is_whole, path_keys
+from pg_platform.config.problems import DataError
+from pg_platform.data.identity import identity
 from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
 from pg_platform.results.tracking import Store
@@ -24,7 +29,7 @@ from pg_platform.results.trained import Trained, checkpoint_of, load_trained
 GROUPS = ("all", "paper")
 """Names that stand for several evaluations."""
 
-Call = tuple[str, Section, Path, torch.device]
+Call = tuple[str, Section, Path, torch.device, Mapping[str, str]]
 """The arguments of `measure`."""
 
 
@@ -73,6 +78,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     overrides: Sequence[str],
     root: Path,
     *,
+    moved: Sequence[str] = (),
     gpu: bool,
     fresh: bool = False,
     address: str | None = None,
@@ -88,6 +94,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     with a table or figure of the paper; then one that cannot be had for a run is told with the
     reason, and the others go on.
 
+    `moved` are KEY=PATH, where the images of the runs lie now; they must be the same images.
+
     With the `address` of a Ray cluster the runs are evaluated side by side there, each by a task;
     what compares several runs is computed here.
     """
@@ -99,11 +107,11 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
         raise ValueError(f"{name} takes no --set: each evaluation has options of its own")
     asked = [] if name in GROUPS else names
     options = {each: load_options(find_evaluation(each).Options, overrides) for each in asked}
+    lie_at = load_moved(moved)
     with closing(Store.open(root)) as store:
         found = list(_targets(store, target))
-        work = _Work(store, found, target, device, fresh, address, lenient=name in GROUPS)
-        for _, _, folder in work.targets:
-            load_trained(folder, torch.device("cpu"))  # all can be read before one is written to
+        work = _Work(store, found, target, lie_at, device, fresh, address, lenient=name in GROUPS)
+        work.check()
         for each in asked:
             yield from work.lines(each, options[each])
         if name not in GROUPS:
@@ -115,7 +123,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
             try:
                 yield from work.lines(each, find_evaluation(each).Options())
             except ValueError as error:
-                yield f"{each}: not done, {error}"
+                yield f"{each}: not done, {_told(error)}"
 
 
 @dataclass(frozen=True)
@@ -128,11 +136,29 @@ class _Work:
     store: Store
     targets: Sequence[tuple[str | None, str, Path]]
     target: str
+    moved: Mapping[str, str]
     device: torch.device
     fresh: bool
     address: str | None
     lenient: bool
     """Whether the others go on where one run cannot be evaluated."""
+
+    def check(self) -> None:
+        """All can be read before one is written to, and images that may be others are theirs.
+
+        Raises CheckpointError or ValueError.
+        """
+        for run_id, label, folder in self.targets:
+            trained = load_trained(folder, torch.device("cpu"), self.moved)
+            if run_id is not None and (self.moved or _relative(trained.experiment)):
+                found = identity(trained.experiment.data)
+                theirs = self.store.look(run_id).tags.get("pg.data", found)
+                if found != theirs:
+                    raise ValueError(
+                        f"{label} was trained on {theirs}, and the images at "
+                        f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
+                        "folder of its own with --data path=FOLDER"
+                    )
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
@@ -148,12 +174,12 @@ class _Work:
                 left.append((run_id, label, folder, key))
             else:
                 yield told_again(name, label, found)
-        calls = [(name, options, folder, self.device) for _, _, folder, _ in left]
+        calls = [(name, options, folder, self.device, self.moved) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
             if isinstance(measured, Measured):
                 yield kept(self.store, run_id, name, label, measured, key)
             elif self.lenient:
-                yield f"{label}  {name}: not done, {measured}"
+                yield f"{label}  {name}: not done, {_told(measured)}"
             else:
                 raise measured
 
@@ -164,7 +190,10 @@ class _Work:
         found = self._known(sweep, name, key, options)
         if found is not None:
             return told_again(name, self.target, found)
-        several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
+        several = [
+            (label, load_trained(folder, self.device, self.moved))
+            for _, label, folder in self.targets
+        ]
         measured = evaluation.evaluate_together(several, options)
         return kept(self.store, sweep, name, self.target, measured, key)
 
@@ -186,14 +215,36 @@ class _Work:
 
 
 def measure(
-    name: str, options: Section, folder: Path, device: torch.device
+    name: str,
+    options: Section,
+    folder: Path,
+    device: torch.device,
+    moved: Mapping[str, str] = MappingProxyType({}),
 ) -> Measured | ValueError:
     """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot."""
-    trained = load_trained(folder, device)
+    trained = load_trained(folder, device, moved)
     try:
         return load_evaluation(name).evaluate(trained, options)
     except ValueError as error:
         return error
+
+
+def data_option(key: str, value: str) -> str:
+    """How pg-eval says where the images of a run lie; nothing else of a run can be changed."""
+    if key not in path_keys(Experiment):
+        return "--data path=FOLDER"
+    return f"--data {key.removeprefix('data.')}={value}"
+
+
+def _told(error: ValueError) -> str:
+    return error.told(data_option) if isinstance(error, DataError) else str(error)
+
+
+def _relative(experiment: Experiment) -> bool:
+    """Whether a path of the experiment is kept as it was written, as early runs have it."""
+    keys = (key.removeprefix("data.") for key in path_keys(Experiment))
+    paths = (getattr(experiment.data, key, None) for key in keys)
+    return any(path is not None and not is_whole(path) for path in paths)
 
 
 def _members(group: str) -> list[str]:

@@ -25,11 +25,12 @@ def in_header(file: Path) -> list[list[str]]:
 
 
 def run(
-    arguments: Sequence[str], home: Path, patience: float = PATIENCE
+    arguments: Sequence[str], home: Path, patience: float = PATIENCE, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A command to its end, in the store `home`."""
+    """A command to its end, in the store `home`, given in `folder` or here."""
     return subprocess.run(
         [str(BIN / arguments[0]), *arguments[1:]],
+        cwd=folder,
         env=environment(home),
         capture_output=True,
         text=True,

@@ -51,7 +51,8 @@ def test_a_file_states_differences(tmp_path: Path) -> None:
         """,
     )
     assert experiment.epochs == 3
-    assert experiment.data == ImageFolder(kind="image_folder", path="data/imagenet")
+    imagenet = str(Path.cwd() / "data/imagenet")
+    assert experiment.data == ImageFolder(kind="image_folder", path=imagenet)
     assert experiment.views.crop is None
     assert experiment.views.speaker.blur == 0.0
     assert experiment.views.listener == Experiment().views.listener
@@ -213,7 +214,7 @@ def test_a_file_is_merged_over_its_recipe(tmp_path: Path) -> None:
         optimizer: {lr: 0.1}
         """,
     )
-    assert experiment.data == ImageFolder(kind="image_folder", path="here", image_size=224)
+    assert experiment.data == ImageFolder(kind="image_folder", path=str(Path.cwd() / "here"))
     recipe = load(tmp_path, "recipe: paper").optimizer
     assert experiment.optimizer == recipe.model_copy(update={"lr": 0.1})
 

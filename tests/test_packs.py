@@ -264,7 +264,7 @@ class TestDamaged:
     def test_another_image_size_is_refused(self, source: ImageFolder, tmp_path: Path) -> None:
         data = make(source, tmp_path / "pack").model_copy(update={"image_size": 32})
         with pytest.raises(
-            ValueError, match=r"image_size is 32 .* made for 28; try --set data\.image_size=28"
+            ValueError, match=r"image_size: is 32 .* made for 28; try --set data\.image_size=28"
         ):
             open_images(data, "train")
 

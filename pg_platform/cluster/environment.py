@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 
+from pg_platform.config.places import store_root
+
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no call home
     "RAY_AIR_NEW_OUTPUT": "0",  # our own table instead of Tune's
@@ -25,6 +27,8 @@ def prepare(address: str | None) -> None:
     """
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
+    # A worker runs in another folder, where a relative one, or the default, would be another.
+    os.environ["PG_HOME"] = str(store_root())
     if address is not None:
         os.environ["RAY_ADDRESS"] = address
     if "RAY_ADDRESS" not in os.environ:

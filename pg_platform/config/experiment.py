@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from pg_platform.config.document import Section, Wrong
+from pg_platform.config.paths import Location
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Location = Annotated[str, Field(min_length=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
 

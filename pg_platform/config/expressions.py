@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.paths import is_whole, path_keys
 from pg_platform.config.problems import closest
 from pg_platform.config.schema import dotted_keys
 
@@ -150,6 +151,8 @@ class _Parser:
         self.position = 0
         self.depth = 0
         self.keys: set[str] = set()
+        self.compared: set[int] = set()
+        """Positions of tokens in comparisons that were read, which may stand inside another."""
 
     @property
     def token(self) -> _Token:
@@ -202,7 +205,24 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Term:
+        start = self.position
         left = self._sum()
+        end = self.position
+        term = self._compared(left)
+        if self.position > end:
+            self._refuse_relative(range(start, self.position))
+        return term
+
+    def _refuse_relative(self, comparison: range) -> None:
+        """A path of a point is absolute, so that it would never equal one that is not."""
+        own = [self.tokens[at] for at in comparison if at not in self.compared]
+        self.compared.update(comparison)
+        keys = [token.text for token in own if token.text in path_keys(Experiment)]
+        for kind, text, column in own if keys else ():
+            if kind == "text" and not is_whole(text[1:-1]):
+                _refuse(column, f"{keys[0]} is absolute once it is read; write a path from / on")
+
+    def _compared(self, left: Term) -> Term:
         if self._take("in"):
             choices = self._list()
             return lambda values: any(_equal(left(values), choice) for choice in choices)

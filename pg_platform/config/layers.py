@@ -9,7 +9,7 @@ from pathlib import Path
 from pg_platform.config.places import RECIPES, recipe_names
 from pg_platform.config.problems import Place, Problem, one_of
 from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, shown
-from pg_platform.config.yaml_text import compose, read
+from pg_platform.config.yaml_text import compose, has_comment, read
 
 SCALES = "scales"
 PARAMETERS = "parameters"
@@ -36,6 +36,13 @@ class Override:
             problems.append(Problem(place, "", message))
             return None
         node = compose(value, place, problems, keys)
+        if has_comment(value):
+            message = (
+                "'#' begins a comment, and what follows would be lost; write "
+                f'{key.strip()}="..." with the value in quotes, or no comment'
+            )
+            problems.append(Problem(place, dotted(keys), message))
+            return None
         if node is None:
             message = "wants a value after '='; write null for none"
             problems.append(Problem(place, "", message))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pg_platform.config.paths import absolute, is_address
+from pg_platform.config.problems import ConfigError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent
 
@@ -25,9 +28,12 @@ def sweeps() -> Path:
 def store_root() -> Path:
     """The absolute folder of database, artifacts and checkpoints.
 
-    `PG_HOME` wins; else `runs/` in the checkout; else `runs/` in the current folder.
+    `PG_HOME` wins; else `runs/` in the checkout; else `runs/` in the current folder. ConfigError
+    where `PG_HOME` is the address of an object store.
     """
     if home := os.environ.get("PG_HOME"):
-        return Path(home).expanduser().absolute()
+        if is_address(home):
+            raise ConfigError([f"PG_HOME: wants a folder of this machine, got {home}"])
+        return Path(absolute(home))
     in_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "sweeps").is_dir()
     return (_CHECKOUT if in_checkout else Path.cwd()) / "runs"

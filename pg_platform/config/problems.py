@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -13,6 +13,26 @@ class ConfigError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class DataError(ValueError):
+    """Images that cannot be had as the `key` of an experiment says.
+
+    `remedy` has {} where the option stands that gives the key another value, such as `value`.
+    Each command sets a key by an option of its own: see `told`.
+    """
+
+    def __init__(self, key: str, problem: str, remedy: str, value: str) -> None:
+        super().__init__(key, problem, remedy, value)
+        self.key, self.problem, self.remedy, self.value = key, problem, remedy, value
+
+    def __str__(self) -> str:
+        """For whoever does not know which command was given, as a worker of Ray."""
+        return self.told(lambda key, value: f"--set {key}={value} (a sweep: experiment.{key})")
+
+    def told(self, option: Callable[[str, str], str]) -> str:
+        """The message where `option` says how the command at hand sets a key to a value."""
+        return f"{self.key}: {self.problem}; {self.remedy.format(option(self.key, self.value))}"
 
 
 class Wrong(ValueError):  # noqa: N818

@@ -13,6 +13,7 @@ from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.findings import findings
 from pg_platform.config.layers import graft, layered
 from pg_platform.config.metrics import metric_names
+from pg_platform.config.paths import sweep_with_absolute_paths, with_absolute_paths
 from pg_platform.config.points import baseline_problems, read_points
 from pg_platform.config.problems import Problem
 from pg_platform.config.space import Space
@@ -68,6 +69,7 @@ def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -
     """
     problems: list[Problem] = []
     root = layered(path, overrides, problems, "experiment", scale=scale)
+    root = sweep_with_absolute_paths(root, Experiment, problems)
     base = _base(root, problems)
     found = read_points(root, base, problems)
     experiments = tuple(point.experiment for point in found.points)
@@ -97,7 +99,7 @@ def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -
 def load_experiment(path: Path, overrides: Sequence[str]) -> Experiment:
     """The run in a file, with `--set key=value` on top; ConfigError with all that is wrong."""
     problems: list[Problem] = []
-    root = layered(path, overrides, problems)
+    root = with_absolute_paths(layered(path, overrides, problems), Experiment, problems)
     file = Document(root, problems).parse(ExperimentFile)
     return Experiment(**{name: getattr(file, name) for name in Experiment.model_fields})
 

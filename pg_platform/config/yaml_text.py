@@ -69,6 +69,19 @@ def compose(text: str, origin: Place, problems: list[Problem], path: TreePath = 
     return root
 
 
+def has_comment(text: str) -> bool:
+    """Whether a part of YAML text that can be read is a comment, which `compose` leaves out."""
+    end = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        start = token.start_mark.index
+        head = text[start : token.end_mark.index].partition("\n")[0]
+        block = isinstance(token, yaml.ScalarToken) and token.style in ("|", ">")
+        if "#" in text[end:start] or (block and "#" in head):
+            return True
+        end = token.end_mark.index
+    return "#" in text[end:]
+
+
 def dump(node: Node) -> str:
     """YAML text that reads as the same tree."""
     return yaml.dump(plain(node), Dumper=_Dumper, sort_keys=False)

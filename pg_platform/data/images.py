@@ -24,6 +24,7 @@ from pg_platform.config.experiment import (
     Shapes,
     Stl10,
 )
+from pg_platform.config.problems import DataError
 from pg_platform.data.folder import open_folder
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.packed import open_packed
@@ -134,9 +135,11 @@ def _downloaded(build: Callable[..., Any], path: str, name: str) -> Any:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return build(root=folder, download=True)
     except (OSError, RuntimeError, HTTPException) as problem:
-        raise ValueError(
-            f"data.path: {name} is not in {folder} and cannot be downloaded ({problem}); say where "
-            "it lies with --set data.path=FOLDER, or put torchvision's archive of it there"
+        raise DataError(
+            "data.path",
+            f"{name} is not in {folder} and cannot be downloaded ({problem})",
+            "say where it lies with {}, or put torchvision's archive of it there",
+            "FOLDER",
         ) from problem
 
 

@@ -7,6 +7,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from pg_platform.config.experiment import ImageFolder, Parquet
+from pg_platform.config.problems import DataError
 
 EXTENSIONS = (".gif", ".jpeg", ".jpg", ".png", ".webp")
 """What counts as an image in a folder, in capital or small letters."""
@@ -21,9 +22,7 @@ def folder_images(data: ImageFolder) -> dict[str, list[str]]:
     """
     folder = Path(data.path).expanduser()
     if not folder.is_dir():
-        raise ValueError(
-            f"data.path: no folder {folder}; say where it lies with --set data.path=FOLDER"
-        )
+        raise DataError("data.path", f"no folder {folder}", "say where it lies with {}", "FOLDER")
     roots = [name for name in ("train", "val") if _folders(folder / name)]
     if roots == ["val"]:
         raise ValueError(f"data.path: {folder} has val/ but no train/ with a folder per class")
@@ -33,16 +32,16 @@ def folder_images(data: ImageFolder) -> dict[str, list[str]]:
 def parquet_files(path: str, key: str) -> list[Path]:
     """The parquet files that `path`, the value of `key`, names: a file, a folder or a pattern."""
     place = Path(path).expanduser()
-    if has_magic(str(place)):
-        files = [Path(name) for name in sorted(glob(str(place), recursive=True))]
-    elif place.is_dir():
+    if place.is_dir():
         files = sorted(place.rglob("*.parquet"))
+    elif has_magic(str(place)) and not place.is_file():
+        files = _matching(place)
     else:
         files = [place]
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"{key}: no file {missing[0]}; say where it lies with --set {key}=PATH")
+        raise DataError(key, f"no file {missing[0]}", "say where it lies with {}", "PATH")
     if not files:
-        raise ValueError(f"{key}: no parquet file in {place}; try --set {key}=PATH")
+        raise DataError(key, f"no parquet file in {place}", "try {}", "PATH")
     return files
 
 
@@ -57,6 +56,13 @@ def parquet_roles(data: Parquet) -> dict[str, list[Path]]:
 def row_name(file: Path, row: int, path: str | None) -> str:
     """The text whose hash decides the split of a row: its column `path` where it has one."""
     return path or f"{file.name}:{row}"
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The paths that match; what is there as it is written, such as a folder [1], is no pattern."""
+    folder = next(parent for parent in pattern.parents if parent.is_dir())
+    rest = str(pattern.relative_to(folder))
+    return [folder / name for name in sorted(glob(rest, root_dir=folder, recursive=True))]
 
 
 def _images_of_classes(root: Path) -> list[str]:

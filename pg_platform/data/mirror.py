@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pg_platform.config.paths import is_address
 from pg_platform.config.places import store_root
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _PIECE = 1 << 22  # bytes
 
 def is_remote(folder: str) -> bool:
     """Whether `folder` is an address such as s3://bucket/pack, gs://, hdfs:// or file://."""
-    return "://" in folder
+    return is_address(folder)
 
 
 def local_name(folder: str) -> Path:

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pg_platform.config.experiment import Packed
+from pg_platform.config.problems import DataError
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.mirror import fetch, fetch_newest, is_remote, local_name
 
@@ -93,10 +94,11 @@ def read_pack(data: Packed) -> Pack:
     folder = local_name(data.path)
     manifest = read_manifest(data.path)
     if manifest.image_size != data.image_size:
-        raise ValueError(
-            f"data.image_size is {data.image_size} and the pack {data.path} was made for "
-            f"{manifest.image_size}; try --set data.image_size={manifest.image_size}, or make "
-            "another pack with pg-pack"
+        raise DataError(
+            "data.image_size",
+            f"is {data.image_size} and the pack {data.path} was made for {manifest.image_size}",
+            "try {}, or make another pack with pg-pack",
+            str(manifest.image_size),
         )
     fetch(data.path, [(f"{entry.name}.json", entry.index) for entry in manifest.shards])
     remote = is_remote(data.path)
@@ -108,9 +110,12 @@ def read_manifest(folder: str) -> Manifest:
     """The manifest of a pack; ValueError where there is none or it is damaged."""
     file = fetch_newest(folder, MANIFEST)
     if not file.is_file():
-        raise ValueError(
-            f"data.path: no {file}; a pack has none before it is complete: pg-pack FILE {folder} "
-            "makes it or goes on, and --set data.path=FOLDER names another"
+        raise DataError(
+            "data.path",
+            f"no {file}; a pack has none before it is complete: pg-pack FILE {folder} makes it or "
+            "goes on",
+            "{} names another",
+            "FOLDER",
         )
     try:
         return Manifest.model_validate_json(file.read_bytes())

@@ -5,21 +5,26 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import timm
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
+from pg_platform.config.paths import IsPath
 from pg_platform.results.bank import weights_hash
 from pg_platform.training.misfit import misfit
 
 N = TypeVar("N", bound=nn.Module)
 
 DOWNLOAD = "download"
+
+Weights = Annotated[str, Field(min_length=1), IsPath(DOWNLOAD)]
+"""The option of an evaluation that wants such weights: the path of a file, or `download`."""
 
 _UNREADABLE = (
     SafetensorError,

@@ -16,17 +16,26 @@ _HERE = Path(__file__).resolve()
 
 
 def provenance() -> dict[str, str]:
-    """Tags for a run: who started it how, `pg.version.*`, and the commit of a checkout."""
+    """Tags for a run: who started it how and where, `pg.version.*`, commit of a checkout."""
     versions = {f"pg.version.{package}": version(package) for package in _PACKAGES}
     command = " ".join((Path(sys.argv[0]).name, *sys.argv[1:]))
     return {
         "mlflow.user": _user(),
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
+        "pg.folder": _folder(),
         "pg.version.python": platform.python_version(),
         **versions,
         **git(_HERE),
     }
+
+
+def _folder() -> str:
+    """From where relative paths in the command are meant; empty where that is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 def _user() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -47,13 +49,27 @@ def checkpoint_of(path: Path) -> Path:
     return newest
 
 
-def load_trained(path: Path, device: torch.device) -> Trained:
+def load_trained(
+    path: Path, device: torch.device, moved: Mapping[str, str] = MappingProxyType({})
+) -> Trained:
     """The method of the checkpoint at `path`, or of the newest one in a trial's folder.
 
-    Raises CheckpointError where there is none.
+    `moved` says where its images lie now, by the keys of its section data. Raises CheckpointError
+    where there is no checkpoint, ValueError where the images have no such key.
     """
     newest = checkpoint_of(path)
-    experiment = checkpoint.load_experiment(newest)
+    experiment = _moved(checkpoint.load_experiment(newest), moved, path)
     method = build(experiment)
     checkpoint.put_weights(newest, method)
     return Trained(newest, experiment, method.to(device).eval(), device)
+
+
+def _moved(experiment: Experiment, moved: Mapping[str, str], path: Path) -> Experiment:
+    data = experiment.data
+    for key, value in moved.items():
+        if getattr(data, key, None) is None:
+            raise ValueError(
+                f"--data {key}={value}: the images of {path} are {data.kind} and lie under no key "
+                f"{key}; leave it out"
+            )
+    return experiment.model_copy(update={"data": data.model_copy(update=dict(moved))})
