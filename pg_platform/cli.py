@@ -168,16 +168,17 @@ def sweep(  # noqa: PLR0913 - the options of the command
             _talk(meant, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with _exit_codes():
+        from pg_platform import sweeping
         from pg_platform.cluster.standing import Retry
 
         retry = Retry(retry_failed, retry_infeasible, fresh, rerun)
         if dry_run:
-            from pg_platform import sweeping
-
             dry_run_of = partial(sweeping.dry_run, slots=slots, calibrated=calibrate)
             dries = {s.name: dry_run_of(s, store_root(), retry) for s in there}
             _print_dry(dries, listed=name is not None, as_json=as_json)
             return
+        if name is not None and not fresh:  # the last of a list is not to end it after hours
+            sweeping.refuse_other_sweeps(there, store_root())
         worst = _run_all(there, address, retry)
         if name is not None:
             _print_reproduction(name, there, None)

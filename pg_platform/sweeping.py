@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,13 @@ def dry_run(
             _calibrate(dry, root)
             dry = look.dry_run(slots)
     return dry
+
+
+def refuse_other_sweeps(sweeps: Sequence[Sweep], root: Path) -> None:
+    """ValueError where the store has runs of one of several sweeps with other settings."""
+    with closing(Store.open(root)) as store:
+        for sweep in sweeps:
+            refuse_other_sweep(store, sweep, plan(sweep, identity))
 
 
 def driven(root: Path, family: str) -> str:

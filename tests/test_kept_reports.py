@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pg_platform.cluster.control import Control, Request
 from pg_platform.cluster.standing import Retry
 from pg_platform.results.tracking import Store
 from tests.local_sweeps import command, empty_home, kept, play, report, sweeps, trials, written
@@ -60,8 +61,8 @@ def test_another_setting_is_another_sweep_with_runs_of_its_own(tmp_path: Path, h
     for epochs in (1, 2):
         play(file, home, f"experiment.epochs={epochs}")
     assert list(sweeps(home)) == ["small", "small (epochs=2)"]
-    for name, epochs in (("small", "1"), ("small (epochs=2)", "2")):
-        assert {run.params["epochs"] for run in trials(home, name).values()} == {epochs}
+    for name, told in (("small", "1"), ("small (epochs=2)", "2")):
+        assert {run.params["epochs"] for run in trials(home, name).values()} == {told}
     assert len({run.experiment_id for run in sweeps(home).values()}) == 2
     assert "sweep: small (epochs=2)" in report(home, "small")
     plain = report(home, str(file), "--set", "experiment.epochs=1")
@@ -218,3 +219,38 @@ def folder_of_images(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), (number, 0, 2 * number % 256)).save(file)
     return folder
+
+
+def test_a_search_is_reported_with_the_points_that_it_chose(tmp_path: Path, home: Path) -> None:
+    file = written(tmp_path, {"method": "bayes", "samples": 2})
+    play(file, home, "experiment.epochs=2")
+    name = "small (epochs=2)"
+    before = kept(home, name)
+    assert len(trials(home, name)) == 2
+    for asked in (["small"], [str(file), "--set", "experiment.epochs=2"]):
+        assert "trials finished" not in report(home, *asked)
+        assert kept(home, name)["tables/comparison.csv"] == before["tables/comparison.csv"]
+    file.write_text(file.read_text().replace("patch_size: 8", "patch_size: 4"))
+    refused = command(home, "pg-sweep", str(file), "--set", "experiment.epochs=2", "--dry-run")
+    assert refused.exit_code == 2
+    assert "speaker.patch_size is 8 there and 4 here" in refused.stderr
+
+
+def test_the_variant_that_runs_is_asked_where_nothing_is_set(tmp_path: Path, home: Path) -> None:
+    file = written(tmp_path)
+    variant = Control(home, "small (epochs=2)")
+    for control, running in ((Control(home, "small"), False), (variant, True)):
+        control.open()
+        control.write({"running": running, "trials": []}, now=True)
+    told = command(home, "pg-sweep", str(file), "--status")
+    assert told.stdout.startswith("small (epochs=2): running")
+    exact = command(home, "pg-sweep", str(file), "--status", "--set", "experiment.epochs=1")
+    assert exact.stdout.startswith("small: not running")
+    assert command(home, "pg-sweep", str(file), "--stop").exit_code == 0
+    assert list(variant.requests()) == [Request("stop")]
+    other = Control(home, "small (epochs=3)")
+    other.open()
+    other.write({"running": True, "trials": []}, now=True)
+    unclear = command(home, "pg-sweep", str(file), "--stop")
+    assert unclear.exit_code == 2
+    assert "small (epochs=2) and small (epochs=3) run; say with --set" in unclear.stderr

@@ -203,7 +203,7 @@ def begin_afresh(
     for trial_id in {trial.id for trial in planned} | {run.tags["pg.trial_id"] for run in before}:
         _move_aside(store, trial_id, folder(trial_id))
     for run in [*before, *store.sweeps()]:
-        if run.tags["pg.sweep"] == sweep.name:
+        if run.tags.get("pg.sweep") == sweep.name:
             store.set_aside(run.run_id)
 
 

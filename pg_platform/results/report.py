@@ -41,8 +41,7 @@ class PoorerReportError(ValueError):
     def __init__(self, name: str, kept: int, found: int) -> None:
         super().__init__(
             f"the report of {name} in the store stays as it is: it has {kept} results, this one "
-            f"{found}; for one of these alone give it a name of its own (--set name=..., nothing "
-            "runs twice)"
+            f"{found}; pg-sweep with --set name=... makes one of these, and runs nothing twice"
         )
 
 

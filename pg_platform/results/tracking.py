@@ -164,7 +164,8 @@ class Store:
 
     def sweeps_named(self, name: str) -> list[StoredRun]:
         """The own runs of the sweep called `name` and of its variants, the last that began last."""
-        found = [r for r in self.sweeps() if name in (r.tags["pg.sweep"], r.tags.get("pg.family"))]
+        named = ("pg.sweep", "pg.family")
+        found = [run for run in self.sweeps() if name in map(run.tags.get, named)]
         return sorted(found, key=lambda run: int(run.tags.get("pg.begun", "0")))
 
     def unfinished(self, trial_id: str) -> list[StoredRun]:
@@ -186,7 +187,7 @@ class Store:
         by_id = [r for r in done if target in (r.run_id, r.tags.get("mlflow.parentRunId"))]
         if by_id:
             return by_id
-        variants = [run.tags["pg.sweep"] for run in reversed(self.sweeps_named(target))]
+        variants = [run.tags.get("pg.sweep", "") for run in reversed(self.sweeps_named(target))]
         of_each = ([r for r in done if r.tags["pg.sweep"] == each] for each in [*variants, target])
         return next(filter(None, of_each), [])
 
