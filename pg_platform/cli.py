@@ -142,6 +142,7 @@ def train(  # noqa: PLR0913 - the options of the command
 @click.option("--retry-failed", is_flag=True, help="Run failed trials again.")
 @click.option("--retry-infeasible", is_flag=True, help="Run trials again that had no memory.")
 @click.option("--fresh", is_flag=True, help="Set earlier results of this sweep aside.")
+@click.option("--rerun", is_flag=True, help="Run again what other code than today's has made.")
 @click.option("--status", is_flag=True, help="How the sweep stands that another terminal runs.")
 @click.option("--stop", is_flag=True, help="Ask it to stop: running trials leave a checkpoint.")
 @click.option("--cancel", is_flag=True, help="End it at once.")
@@ -158,6 +159,7 @@ def sweep(  # noqa: PLR0913 - the options of the command
     retry_failed: bool,  # noqa: FBT001
     retry_infeasible: bool,  # noqa: FBT001
     fresh: bool,  # noqa: FBT001
+    rerun: bool,  # noqa: FBT001
     status: bool,  # noqa: FBT001
     stop: bool,  # noqa: FBT001
     cancel: bool,  # noqa: FBT001
@@ -176,19 +178,23 @@ def sweep(  # noqa: PLR0913 - the options of the command
             _refuse(f"{name} is a list of sweeps; ask one: {', '.join(s.name for s in there)}")
         (only,) = there
         with _exit_codes():
-            _talk(only.name, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
+            from pg_platform.sweeping import driven
+
+            meant = only.name if overrides else driven(store_root(), only.name)
+            _talk(meant, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with _exit_codes(partial(_set_of_sweep, there)):
+        from pg_platform import sweeping
         from pg_platform.cluster.standing import Retry
 
-        retry = Retry(retry_failed, retry_infeasible, fresh)
+        retry = Retry(retry_failed, retry_infeasible, fresh, rerun)
         if dry_run:
-            from pg_platform import sweeping
-
             dry_run_of = partial(sweeping.dry_run, slots=slots, calibrated=calibrate)
             dries = {s.name: dry_run_of(s, store_root(), retry) for s in there}
             _print_dry(dries, listed=name is not None, as_json=as_json)
             return
+        if name is not None and not fresh:  # the last of a list is not to end it after hours
+            sweeping.refuse_other_sweeps(there, store_root())
         worst = _run_all(there, address, retry)
         if name is not None:
             _print_reproduction(name, there, None)
@@ -252,6 +258,7 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     from pg_platform.cluster.driver import run_sweep
     from pg_platform.cluster.sweep import RayExecutor
     from pg_platform.results.answer import answer
+    from pg_platform.results.codes import mixture
     from pg_platform.results.tables import print_table
     from pg_platform.results.tracking import Store
 
@@ -261,8 +268,12 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     with closing(Store.open(root)) as store:
         result = run_sweep(checked, root, store, RayExecutor(root), retry)
     if result.table is not None:
+        if (mixed := mixture(result.table.codes)) is not None:
+            click.echo(mixed)
         print_table(result.table)
         click.echo(answer(result.table))
+    if result.kept is not None:
+        click.echo(result.kept)
     verdict, told = result.verdict, list(result.standing.told.values())
     kept = {word: told.count(word) for word in ("failed", "infeasible", "pruned") if word in told}
     counts = {
@@ -311,9 +322,12 @@ def _gave_way(what: str) -> Exit:
 def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | None) -> None:
     """Write the report of the sweep FILE again, from the store alone: tables, figures, page.
 
-    Where FILE is a list of sweeps, write the one page of them all.
+    FILE is a path, or a name: the report is of the sweep as it was run last. With --set it is of
+    the file as it is now with those values. Where FILE is a list of sweeps, write the one page of
+    them all.
     """
-    name, there = _load(file, overrides, scale)
+    with _exit_codes():
+        name, there = _to_report(file, overrides, scale)
     with _exit_codes(partial(_set_of_sweep, there)):
         from pg_platform.reporting import write_again
 
@@ -476,7 +490,30 @@ def _load(file: str, overrides: Sequence[str], scale: str | None) -> tuple[str |
         return None, [_checked(partial(load_sweep, path, overrides, scale))]
     name, files = _checked(partial(load_collection, path))
     there = [_checked(partial(load_sweep, each, overrides, scale)) for each in files]
-    return name if scale is None else f"{name}_{scale}", there
+    return _called(name if scale is None else f"{name}_{scale}", there), there
+
+
+def _to_report(
+    file: str, overrides: Sequence[str], scale: str | None
+) -> tuple[str | None, list[Sweep]]:
+    """What `_load` gives, each sweep as it was run last where nothing is set."""
+    from pg_platform.reporting import run_last
+
+    root = store_root()
+    by_name = scale is None and not overrides and not Path(file).is_file()
+    if by_name and (found := run_last(root, file)) is not None:
+        return None, [found]
+    name, there = _load(file, overrides, scale)
+    if overrides:
+        return name, there
+    last = [run_last(root, each.name, each) or each for each in there]
+    return None if name is None else _called(name, last), last
+
+
+def _called(name: str, there: Sequence[Sweep]) -> str:
+    """The name of a list of sweeps, with what was set of all of them."""
+    variants = dict.fromkeys(each.file.variant for each in there if each.file.variant)
+    return f"{name} ({next(iter(variants))})" if variants else name
 
 
 def _checked(load: Callable[[], _Loaded]) -> _Loaded:

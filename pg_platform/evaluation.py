@@ -110,6 +110,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     lie_at = load_moved(moved)
     with closing(Store.open(root)) as store:
         found = list(_targets(store, target))
+        if (variant := _variant(store, target, found)) is not None:
+            yield f"{variant}, which ran last of the sweeps called {target}"
         work = _Work(store, found, target, lie_at, device, fresh, address, lenient=name in GROUPS)
         work.check()
         for each in asked:
@@ -258,6 +260,16 @@ def _members(group: str) -> list[str]:
 
 def _required(options: type[Section]) -> list[str]:
     return [name for name, field in options.model_fields.items() if field.is_required()]
+
+
+def _variant(
+    store: Store, target: str, found: Sequence[tuple[str | None, str, Path]]
+) -> str | None:
+    """The sweep that is meant by the name that it shares with others; None where it is clear."""
+    if target not in {run.tags.get("pg.family") for run in store.sweeps()} or not found[0][0]:
+        return None
+    name = store.look(found[0][0]).tags["pg.sweep"]
+    return name if len(store.sweeps_named(target)) > 1 or name != target else None
 
 
 def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:

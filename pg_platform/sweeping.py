@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pg_platform.cluster.control import Control, Request
-from pg_platform.cluster.standing import Retry, forecast_of, resources_of
+from pg_platform.cluster.standing import (
+    Retry,
+    forecast_of,
+    is_stale,
+    refuse_other_sweep,
+    resources_of,
+)
 from pg_platform.config.plan import Trial, plan
 from pg_platform.config.sweep import Sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.results.calibrations import keep_calibration
+from pg_platform.results.codes import before_adding, code_of
 from pg_platform.results.dry_run import DryRun
 from pg_platform.results.forecast import Pace, shape, slots_on
+from pg_platform.results.runs import trials_of
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
+from pg_platform.training.code import code_identity
 
 CALIBRATION_STEPS = 6
 
@@ -39,6 +48,29 @@ def dry_run(
             _calibrate(dry, root)
             dry = look.dry_run(slots)
     return dry
+
+
+def refuse_other_sweeps(sweeps: Sequence[Sweep], root: Path) -> None:
+    """ValueError where the store has runs of one of several sweeps with other settings."""
+    with closing(Store.open(root)) as store:
+        for sweep in sweeps:
+            refuse_other_sweep(store, sweep, plan(sweep, identity))
+
+
+def driven(root: Path, family: str) -> str:
+    """Which of a sweep and its variants is meant where no --set says so.
+
+    That is the one that runs, or else the one whose driver was there last. ValueError where
+    several run, and the sweep as its file has it is none of them.
+    """
+    names = [n for n in Control.names(root) if n == family or n.startswith(f"{family} (")]
+    told = {name: status for name in names if (status := Control(root, name).status())}
+    running = [name for name, status in told.items() if status["running"]]
+    if family in running or not told:
+        return family
+    if len(running) > 1:
+        raise ValueError(f"{' and '.join(running)} run; say with --set which is meant")
+    return running[0] if running else max(told, key=lambda name: float(told[name].get("time", 0)))
 
 
 def status_lines(root: Path, sweep: str) -> Iterator[str]:
@@ -75,11 +107,17 @@ class _Look:
     ) -> None:
         self.sweep, self.root, self.retry, self.trials = sweep, root, retry, trials
         self.store = store
-        found = store.find_experiment(f"patchgame/{sweep.name}")
-        runs = [] if found is None else store.runs(found, {"pg.kind": "trial"})
-        self.before = {run.tags["pg.trial_id"]: run for run in runs}
+        if not retry.fresh:
+            refuse_other_sweep(store, sweep, trials)
+        runs = trials_of(store, sweep.name)
+        self.before = {r.tags["pg.trial_id"]: r for r in runs if self._counts(r)}
         ids = {trial.id for trial in trials}
-        self.elsewhere = {} if retry.fresh else store.finished_elsewhere(ids)
+        elsewhere = {} if retry.fresh else store.finished_elsewhere(ids)
+        self.elsewhere = {i: run for i, run in elsewhere.items() if self._counts(run)}
+
+    def _counts(self, run: StoredRun) -> bool:
+        """Whether a run of an earlier call stands as it is."""
+        return not (self.retry.rerun and is_stale(run))
 
     def dry_run(self, slots: int | None) -> DryRun:
         experiments = [trial.experiment for trial in self.trials]
@@ -101,7 +139,17 @@ class _Look:
             forecast=forecast,
             slots=slots or slots_on(resources, os.cpu_count() or 1, _host_gib()),
             usd_per_gpu_hour=self.sweep.file.budget.usd_per_gpu_hour,
+            warning=self._warning(finished),
         )
+
+    def _warning(self, finished: Set[str]) -> str | None:
+        """That what would run comes beside results of other code."""
+        had = {i: run for i, run in self.elsewhere.items() if not self.retry.fresh}
+        had |= {i: run for i, run in self.before.items() if i in finished}
+        codes = {t.name: code_of(had[t.id]) for t in self.trials if t.id in had}
+        stale = {name: code for name, code in codes.items() if code != code_identity()}
+        adds = len(codes) < len(self.trials) or self.sweep.space is not None
+        return before_adding(stale, code_identity()) if stale and adds else None
 
     def _with(self, status: str) -> set[str]:
         return {i for i, run in self.before.items() if run.status == status} - (

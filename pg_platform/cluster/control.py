@@ -52,6 +52,11 @@ class Control:
         self.folder = root / "control" / sweep
         self.written = 0.0
 
+    @staticmethod
+    def names(root: Path) -> list[str]:
+        """The sweeps that ever had a driver on this store."""
+        return sorted(file.parent.name for file in (root / "control").glob("*/status.json"))
+
     def open(self) -> None:
         """The driver begins: what was asked of one before is void."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,11 @@ from pg_platform.cluster.screen import Screen
 from pg_platform.cluster.standing import (
     Retry,
     Standing,
+    begin_afresh,
     forecast_of,
     foresee,
     look_up,
+    refuse_other_sweep,
     resources_of,
 )
 from pg_platform.config.experiment import Resources
@@ -29,12 +31,14 @@ from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
+from pg_platform.results.codes import before_adding
 from pg_platform.results.device_share import told_share
 from pg_platform.results.measure import threshold
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
 from pg_platform.results.tracking import Store
+from pg_platform.training.code import code_identity
 
 TRAIN = "train"
 """The experiment and the key under which single runs stand in the store."""
@@ -56,6 +60,8 @@ class SweepResult:
     table: Comparison | None
     experiment_id: str
     run_id: str
+    kept: str | None = None
+    """Why the report in the store was not replaced by this table; None where it was."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,11 @@ class _Planned:
 
 def trial_folder(root: Path, trial: Trial) -> Path:
     """Where the checkpoints of `trial` lie: by its id, whatever file asks for it."""
-    return root / "trials" / trial.id
+    return _folder(root, trial.id)
+
+
+def _folder(root: Path, trial_id: str) -> Path:
+    return root / "trials" / trial_id
 
 
 def run_sweep(
@@ -96,17 +106,23 @@ def run_sweep(
 ) -> SweepResult:
     """Run what is not finished of `sweep`, writing its report after each trial.
 
-    Raises AlreadyRunningError, ClusterError, or ValueError where the data cannot be had.
+    Raises AlreadyRunningError, ClusterError, or ValueError where the data cannot be had, or the
+    store has the sweep with other settings.
     """
+    retry = retry or Retry()
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
     with only_driver(root, sweep.name):
         forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
         resources = resources_of(sweep, planned.trials, forecast)
+        if retry.fresh:
+            begin_afresh(sweep, planned.trials, store, partial(_folder, root))
+        else:
+            refuse_other_sweep(store, sweep, planned.trials)
         runs = TrialRuns.of_sweep(store, sweep, partial(trial_folder, root))
         control = Control(root, sweep.name)
         control.open()
-        standing = look_up(runs, planned.trials, sweep, retry or Retry())
+        standing = look_up(runs, planned.trials, sweep, retry)
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
         foresee(runs, standing, forecast)
@@ -118,12 +134,21 @@ def run_sweep(
             if resources != sweep.experiment.resources:
                 record.say(f"resources.pack: auto gives each worker {told_share(resources)}")
             conductor = _conductor(sweep, record, standing, planned, resources)
+            stale = standing.of_other_code()
+            if stale and (conductor.queue or conductor.search is not None):
+                record.say(before_adding(stale, code_identity()))
             _play(conductor, executor, resources, control)
         verdict = record.verdict
         table = report.write(whole=True)
         runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
     return SweepResult(
-        planned.trials, standing, verdict, table, runs.experiment_id, runs.parent or ""
+        planned.trials,
+        standing,
+        verdict,
+        table,
+        runs.experiment_id,
+        runs.parent or "",
+        kept=None if report.refused is None else str(report.refused),
     )
 
 

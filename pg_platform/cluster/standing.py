@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pg_platform.config.experiment import Experiment, Resources
+from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.config.plan import Trial, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations
+from pg_platform.results.codes import code_of
 from pg_platform.results.device_share import packed
 from pg_platform.results.forecast import Forecast, shape
 from pg_platform.results.measure import base, measure
-from pg_platform.results.runs import TrialRuns
+from pg_platform.results.runs import TrialRuns, trials_of
+from pg_platform.results.settings import refuse_other_settings
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import FORECAST
 from pg_platform.results.tracking import Store
+from pg_platform.training.code import code_identity
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Retry:
     failed: bool = False
     infeasible: bool = False
     fresh: bool = False
+    rerun: bool = False
+    """Those of other code than today's do not count."""
 
 
 @dataclass
@@ -44,6 +49,11 @@ class Standing:
     given_up: set[str] = field(default_factory=set)
     told: dict[str, str] = field(default_factory=dict)
     spent_seconds: float = 0.0
+
+    def of_other_code(self) -> dict[str, str]:
+        """The code of finished trials that is not today's, by their names."""
+        codes = {t.name: code_of(self.finished[t.id]) for t in self.trials if t.id in self.finished}
+        return {name: code for name, code in codes.items() if code != code_identity()}
 
     def history(self, trial: Trial, metric: Metric) -> list[tuple[int, float]]:
         """(epoch, value) of a finished trial."""
@@ -75,10 +85,15 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     before = runs.before()
     standing = Standing(runs, [*planned, *searched_before(before.values(), planned, sweep)])
     if retry.fresh:
-        _set_aside(runs, before, standing.trials)
         return standing
     wanted = {trial.id for trial in standing.trials}
+    if retry.rerun:
+        stale = [t for t in standing.trials if t.id in before and is_stale(before[t.id])]
+        _set_aside(runs, stale, before)
+        before = {i: run for i, run in before.items() if i not in {trial.id for trial in stale}}
     elsewhere = runs.store.finished_elsewhere(wanted - _finished(before))
+    if retry.rerun:
+        elsewhere = {i: run for i, run in elsewhere.items() if not is_stale(run)}
     for trial in standing.trials:
         if trial.id in elsewhere and elsewhere[trial.id].tags["pg.sweep"] != runs.sweep:
             runs.adopt(trial, elsewhere[trial.id])
@@ -89,6 +104,13 @@ def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retr
     seconds = (run.tags.get("pg.seconds") for run in before.values())
     standing.spent_seconds = sum(float(each) for each in seconds if each)
     return standing
+
+
+def refuse_other_sweep(store: Store, sweep: Sweep, planned: Sequence[Trial]) -> None:
+    """ValueError where the store has runs under the sweep's name that have other settings."""
+    before = trials_of(store, sweep.name)
+    searched = searched_before(before, planned, sweep)
+    refuse_other_settings(sweep.name, before, [*planned, *searched])
 
 
 def forecast_of(store: Store, root: Path, experiments: Sequence[Experiment]) -> Forecast:
@@ -144,7 +166,10 @@ def _finished(before: Mapping[str, StoredRun]) -> set[str]:
 
 
 def searched_before(
-    before: Iterable[StoredRun], planned: Sequence[Trial], sweep: Sweep
+    before: Iterable[StoredRun],
+    planned: Sequence[Trial],
+    sweep: Sweep,
+    identity: Callable[[Data], str] = identity,
 ) -> list[Trial]:
     """Trials that a search has added in earlier calls, all seeds of each point."""
     if sweep.space is None:
@@ -161,11 +186,36 @@ def searched_before(
     return [trial for trials in found.values() for trial in trials]
 
 
-def _set_aside(runs: TrialRuns, before: Mapping[str, StoredRun], trials: Sequence[Trial]) -> None:
+def is_stale(run: StoredRun) -> bool:
+    """Whether `--rerun` runs it again: it is of other code, and has not failed."""
+    failed = run.tags.get("pg.stop_reason") in ("error", "infeasible")
+    return not failed and code_of(run) != code_identity()
+
+
+def begin_afresh(
+    sweep: Sweep, planned: Sequence[Trial], store: Store, folder: Callable[[str], Path]
+) -> None:
+    """Set the sweep aside as it is: its trials, their checkpoints, and its own run with its report.
+
+    `folder` is where the checkpoints of a trial lie, by its id.
+    """
+    before = trials_of(store, sweep.name)
+    for trial_id in {trial.id for trial in planned} | {run.tags["pg.trial_id"] for run in before}:
+        _move_aside(store, trial_id, folder(trial_id))
+    for run in [*before, *store.sweeps()]:
+        if run.tags.get("pg.sweep") == sweep.name:
+            store.set_aside(run.run_id)
+
+
+def _set_aside(runs: TrialRuns, trials: Sequence[Trial], before: Mapping[str, StoredRun]) -> None:
     """Results of the trials go out of the way: runs out of the sweep, checkpoints beside it."""
     for trial in trials:
-        if trial.id in before:
-            runs.supersede(before[trial.id])
-        folder = runs.folder(trial)
-        if folder.exists():
-            shutil.move(folder, folder.with_name(f"{folder.name}.until-{int(time.time())}"))
+        _move_aside(runs.store, trial.id, runs.folder(trial))
+        runs.supersede(before[trial.id])
+
+
+def _move_aside(store: Store, trial_id: str, folder: Path) -> None:
+    if folder.exists():
+        aside = folder.with_name(f"{folder.name}.until-{int(time.time())}")
+        shutil.move(folder, aside)
+        store.moved(trial_id, str(folder), str(aside))

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pg_platform.config.experiment import Data, Experiment
 from pg_platform.config.grid import Point
 from pg_platform.config.problems import ConfigError
-from pg_platform.config.sweep import Sweep
+
+if TYPE_CHECKING:  # a sweep's name is made with the labels below
+    from pg_platform.config.sweep import Sweep
 
 RESULT_VERSION = 2
 """Raised with every change of the code that changes a trial's result. Finished trials of another

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pg_platform.config.problems import Problem
 from pg_platform.config.space import Space
 from pg_platform.config.sweep_file import Metric, SweepFile, SweepResources
 from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain, shown
+from pg_platform.config.variant import variant
 from pg_platform.config.yaml_text import dump
 
 __all__ = ["ConfigError", "Metric", "Sweep", "load_experiment", "load_sweep"]
@@ -38,6 +40,7 @@ class Sweep:
     """A checked sweep: every point of it is an experiment that can start."""
 
     name: str
+    """What tells it from all others: its file's name, and in brackets what `--set` made of it."""
     metric: Metric
     parameters: Mapping[str, tuple[Any, ...]]
     """Dotted keys and their values, in the order of the file."""
@@ -51,9 +54,14 @@ class Sweep:
     space: Space | None
     """What a search chooses from that has no points before it starts; None for other methods."""
     source: str
-    """YAML that loads as this sweep: recipe and overrides are worked in."""
+    """YAML that loads as this sweep: recipe, overrides and the variant that they make of it."""
     file: SweepFile
     """All that the file says: budget, early stopping, claims and the rest."""
+
+    @property
+    def family(self) -> str:
+        """The name in the file, which sweeps with other values of its experiment share."""
+        return self.file.name
 
     @property
     def experiment(self) -> Experiment:
@@ -81,9 +89,10 @@ def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -
     if found.varied or not problems:
         problems += unvaried_claims(root, list(found.varied))
         problems += baseline_problems(root, found)
+    root = _as_variant(root, path, overrides, scale, found.varied)
     file = Document(_with_metric(root, known[0]), problems).parse(SweepFile)
     return Sweep(
-        name=file.name,
+        name=f"{file.name} ({file.variant})" if file.variant else file.name,
         metric=file.metric,
         parameters=found.varied,
         seeds=file.seeds,
@@ -129,6 +138,23 @@ def _base(root: Branch, problems: list[Problem]) -> Branch:
     if resources is None:
         return base
     return graft(base, ("resources",), resources.without(*OF_A_SWEEP))
+
+
+def _as_variant(
+    root: Branch,
+    path: Path,
+    overrides: Sequence[str],
+    scale: str | None,
+    varied: Mapping[str, tuple[Any, ...]],
+) -> Branch:
+    """The file with what tells it from the one as it was written, where something does."""
+    made = variant(path, overrides, scale, root, partial(_base, problems=[]), varied)
+    if not made:
+        return root
+    match at(root, ("variant",)):
+        case Leaf(value=str(before)) if before:
+            made = f"{before}, {made}"
+    return root.put("variant", root.place, Leaf(root.place, made, made))
 
 
 def _with_metric(root: Branch, name: str) -> Branch:

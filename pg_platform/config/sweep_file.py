@@ -32,6 +32,13 @@ def safe_name(name: str) -> str:
     return name
 
 
+def safe_variant(text: str) -> str:
+    """What may stand in a name beside it: no separators of folders, addresses or quotes."""
+    if not re.fullmatch(r"[A-Za-z0-9_.,=+ -]{0,96}", text):
+        raise ValueError("wants up to 96 of letters, digits, spaces and _.,=+-")
+    return text
+
+
 def _seeds(given: Any) -> Any:
     """A number n stands for the seeds 0 to n - 1."""
     match given:
@@ -195,6 +202,11 @@ class SweepFile(Section):
     """All that a sweep file may say. The values themselves are checked point by point."""
 
     name: Annotated[str, AfterValidator(safe_name)]
+    variant: Annotated[str, AfterValidator(safe_variant)] = ""
+    """What `--set` made of the experiment, `epochs=6`: such a sweep is another one, and called so.
+
+    `pg-sweep` writes it into the file that it keeps with the results.
+    """
     question: str = ""
     recipe: Any = "default"
     method: Literal["grid", "random", "bayes", "points", "ladder"] = "grid"

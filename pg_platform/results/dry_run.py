@@ -29,9 +29,13 @@ class DryRun:
     forecast: Forecast
     slots: int | None
     usd_per_gpu_hour: float | None
+    warning: str | None = None
+    """What has to be known before it starts."""
 
     def listing(self) -> Iterator[str]:
-        """A line per trial and then the summary."""
+        """A warning where there is one, a line per trial and then the summary."""
+        if self.warning is not None:
+            yield self.warning
         width = max((len(trial.name) for trial in self.trials), default=0)
         for trial in self.trials:
             line = f"{trial.name:<{width}}  {trial.id}  {self._told(trial)}"
@@ -52,6 +56,7 @@ class DryRun:
             "cost": asdict(self.cost()),
             "without_forecast": self._without_forecast(),
             "shapes_to_calibrate": len(self.unknown_shapes()),
+            "warning": self.warning,
         }
 
     def runs(self, trial: Trial) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Sweep
 from pg_platform.results.answer import answer
+from pg_platform.results.codes import mixture
 from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
 from pg_platform.results.measure import base
 from pg_platform.results.runs import TrialRuns
@@ -20,6 +23,8 @@ from pg_platform.results.story import Story
 from pg_platform.results.tables import Comparison, chance, compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
 
+RESULTS = "pg.results"
+"""The tag of a run that says of how many results its report tells."""
 TABLE = "tables/comparison"
 FIGURE = "report/accuracy_by_images"
 _SHARE_OF_TIME = 0.03
@@ -30,6 +35,25 @@ _LEGEND = (
 )
 
 
+class PoorerReportError(ValueError):
+    """A report that is not written, since that in the store tells of more results."""
+
+    def __init__(self, name: str, kept: int, found: int) -> None:
+        super().__init__(
+            f"the report of {name} in the store stays as it is: it has {kept} results, this one "
+            f"{found}; pg-sweep with --set name=... makes one of these, and runs nothing twice"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the report of a sweep leaves on its run; `files` by their paths there."""
+
+    comparison: Comparison
+    files: Mapping[str, bytes]
+    note: str
+
+
 class SweepReport:
     """A sweep's report, written as often as its cost allows."""
 
@@ -38,6 +62,8 @@ class SweepReport:
         self.store, self.run_id = runs.store, runs.parent
         self.sweep, self.trials = sweep, trials
         self._due = time.monotonic()
+        self.refused: PoorerReportError | None = None
+        """Why the last report was not written; None where it was."""
 
     def write_when_due(self) -> None:
         """Writes, unless reports would then take more than `_SHARE_OF_TIME` of the time."""
@@ -53,10 +79,15 @@ class SweepReport:
             return None
         started = time.monotonic()
         whole = whole and self.sweep.file.report == "full"
-        comparison = write_report(self.store, self.run_id, self.sweep, self.trials, whole=whole)
+        report = make_report(self.store, self.run_id, self.sweep, self.trials, whole=whole)
+        try:
+            keep_report(self.store, self.run_id, self.sweep.name, report)
+            self.refused = None
+        except PoorerReportError as error:
+            self.refused = error
         ended = time.monotonic()
         self._due = ended + (ended - started) / _SHARE_OF_TIME
-        return comparison
+        return report.comparison
 
 
 def write_report(
@@ -66,20 +97,64 @@ def write_report(
 
     Leaves tables/comparison (json, csv, md, tex), report/accuracy_by_images (png, svg) and, on the
     run and on its experiment, a description that opens with the answer; the `whole` of it has
-    report/page.html and report/figures as well. Returns the comparison.
+    report/page.html and report/figures as well. Returns the comparison. Raises PoorerReportError,
+    with nothing written, where the one before tells of more results.
     """
+    report = make_report(store, sweep_run_id, sweep, trials, whole=whole)
+    keep_report(store, sweep_run_id, sweep.name, report)
+    return report.comparison
+
+
+def make_report(
+    store: Store, sweep_run_id: str, sweep: Sweep, trials: Sequence[Trial], *, whole: bool = True
+) -> Report:
+    """The report as the store has its trials now; nothing is written."""
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
-    store.put_table(sweep_run_id, TABLE, comparison.table())
     curves, run = _figure(store, comparison), store.look(sweep_run_id)
-    for suffix, content in drawn(curves).items():
-        store.put_bytes(sweep_run_id, f"{FIGURE}.{suffix}", content)
+    files = {f"{FIGURE}.{suffix}": content for suffix, content in drawn(curves).items()}
     story = Story(store, run, sweep, trials, runs)
-    verdicts = story.write(comparison, curves) if whole else story.verdicts()
-    text = description(comparison, run, [each.reason for each in verdicts])
-    store.note(run.run_id, text)
-    store.note_experiment(run.experiment_id, text)
-    return comparison
+    verdicts = story.verdicts()
+    if whole:
+        files |= story.files(comparison, curves, verdicts)
+    return Report(comparison, files, description(comparison, run, [v.reason for v in verdicts]))
+
+
+def keep_report(store: Store, sweep_run_id: str, name: str, report: Report) -> None:
+    """Puts a report on the run of the sweep called `name`; PoorerReportError as `write_report`."""
+    found = results_of(report.comparison)
+    refuse_poorer(store, sweep_run_id, name, found)
+    store.tag(sweep_run_id, {RESULTS: str(found)})
+    store.put_table(sweep_run_id, TABLE, report.comparison.table())
+    for path, content in report.files.items():
+        store.put_bytes(sweep_run_id, path, content)
+    store.note(sweep_run_id, report.note)
+    if found:  # one that was begun afresh has the place of the one before from its first result on
+        store.note_experiment(store.look(sweep_run_id).experiment_id, report.note)
+
+
+def results_of(comparison: Comparison) -> int:
+    """How many trials of a comparison have a result; one below the threshold of its metric too."""
+    return sum(point.summary.n + point.unreached for point in comparison.points)
+
+
+def refuse_poorer(store: Store, run_id: str, name: str, found: int) -> None:
+    """PoorerReportError where the run's report tells of more than `found` results."""
+    if (kept := _kept(store, run_id)) > found:
+        raise PoorerReportError(name, kept, found)
+
+
+def _kept(store: Store, run_id: str) -> int:
+    """Of how many results the report in the store tells, by its table where no tag says so."""
+    if (told := store.look(run_id).tags.get(RESULTS)) is not None:
+        return int(told)
+    text = store.find_text(run_id, f"{TABLE}.json")
+    try:
+        table = json.loads(text or "{}")
+    except ValueError:  # cut short by a kill: nothing that could be lost
+        return 0
+    counts = [at for at, name in enumerate(table.get("columns", [])) if name in ("n", "unreached")]
+    return sum(int(row[at] or 0) for row in table.get("data", []) for at in counts)
 
 
 def description(comparison: Comparison, run: StoredRun, verdicts: Sequence[str] = ()) -> str:
@@ -88,7 +163,8 @@ def description(comparison: Comparison, run: StoredRun, verdicts: Sequence[str] 
     views = " | ".join(
         f"[{name}]({view_link('', run.experiment_id, key)})" for key, name in VIEWS.items()
     )
-    above = "\n\n".join([answer(comparison), *verdicts, ""])
+    first = [told] if (told := mixture(comparison.codes)) else []
+    above = "\n\n".join([*first, answer(comparison), *verdicts, ""])
     below = (
         f"\n\n{_LEGEND}\n\n![{base(comparison.metric.name)} by images seen]({figure})\n\n{views}\n"
     )

@@ -10,6 +10,7 @@ from html import escape
 from pg_platform.config.sweep_file import Paper
 from pg_platform.results.answer import answer
 from pg_platform.results.claims import Verdict
+from pg_platform.results.codes import mixture
 from pg_platform.results.markup import bullets, table
 from pg_platform.results.page import document, opening, paper_part
 from pg_platform.results.tables import Comparison
@@ -64,7 +65,8 @@ def _at_a_glance(entries: Sequence[Entry]) -> str:
 def _section(entry: Entry) -> str:
     paper = paper_part(entry.paper, entry.verdicts, entry.comparison)
     link = f'<p class="soft">MLflow run of the sweep: <code>{escape(entry.run_id)}</code></p>'
-    said = opening(entry.question, answer(entry.comparison))
+    first = mixture(entry.comparison.codes)
+    said = opening(entry.question, " ".join(filter(None, [first, answer(entry.comparison)])))
     notes = bullets(list(entry.caveats), "caveats")
     parts = [f"<h2>{escape(entry.name)}</h2>", said, paper, notes, link]
     return "\n".join(["<section>", *filter(None, parts), "</section>"])

@@ -11,12 +11,17 @@ from typing import Any, Literal, Self
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric, Sweep
+from pg_platform.results.codes import code_of, joined
 from pg_platform.results.forecast import shape
 from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
+from pg_platform.training.code import code_identity
 from pg_platform.training.rows import Row
+
+SOURCE = "config/sweep.yaml"
+"""What was asked, on the sweep's run: a file that loads as the sweep, whatever was set."""
 
 
 @dataclass
@@ -36,6 +41,8 @@ class TrialRuns:
     """When trials began that have no checkpoint to go on from: monotonic seconds, by trial id."""
     images: dict[str, int] = field(default_factory=dict)
     """Images seen by the last row, by trial id."""
+    codes: dict[str, str] = field(default_factory=dict)
+    """The code that made the checkpoints from which trials go on, by trial id."""
 
     @classmethod
     def of_sweep(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
@@ -45,10 +52,17 @@ class TrialRuns:
             experiment_id,
             f"sweep/{sweep.name}",
             f"sweep {sweep.name}",
-            tags={**provenance(), "pg.kind": "sweep", "pg.sweep": sweep.name},
+            tags={
+                **provenance(),
+                "pg.kind": "sweep",
+                "pg.sweep": sweep.name,
+                "pg.family": sweep.family,
+                "pg.recipe": str(sweep.file.recipe),
+                "pg.begun": str(time.time_ns()),
+            },
         )
         store.close_orphans(parent)
-        store.put_text(parent, "config/sweep.yaml", sweep.source)
+        store.put_text(parent, SOURCE, sweep.source)
         store.set_views(experiment_id, sweep_views(sweep.metric, list(sweep.parameters)))
         return cls(
             store,
@@ -90,6 +104,9 @@ class TrialRuns:
         self.opened.pop(trial.id, None)
         if not self.folder(trial).exists():
             self.opened[trial.id] = time.monotonic()
+        elif unfinished := self.store.unfinished(trial.id):
+            self.codes[trial.id] = joined(map(code_of, unfinished))
+        code = joined(filter(None, [self.codes.get(trial.id), code_identity()]))
         self.ids[trial.id] = self.store.run(
             self.experiment_id,
             self.key(trial),
@@ -105,6 +122,7 @@ class TrialRuns:
                 "pg.choice": json.dumps(trial.choice),
                 "pg.data": trial.data_hash,
                 "pg.shape": shape(trial.experiment),
+                "pg.code": code,
                 "pg.checkpoints": str(self.folder(trial)),
             },
             params=flat(trial.experiment.model_dump(mode="json")) | flat(trial.point),
@@ -112,8 +130,14 @@ class TrialRuns:
         return self.ids[trial.id]
 
     def tag(self, trial: Trial, facts: Mapping[str, str]) -> None:
-        """Add facts known only where the trial runs: device, precision."""
-        self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in facts.items()})
+        """Add facts known only where the trial runs: device, precision, code.
+
+        The code of a trial that goes on is that of its checkpoint too.
+        """
+        known = dict(facts)
+        if "code" in facts and trial.id in self.codes:
+            known["code"] = joined([self.codes[trial.id], facts["code"]])
+        self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in known.items()})
 
     def log(self, trial: Trial, rows: Sequence[Row]) -> None:
         """Queue rows, at least one, for the store's writer."""
@@ -154,14 +178,14 @@ class TrialRuns:
 
     def before(self) -> dict[str, StoredRun]:
         """The sweep's trials of earlier calls, by trial id."""
-        runs = self.store.runs(self.experiment_id, {"pg.kind": "trial"})
-        return {run.tags["pg.trial_id"]: run for run in runs if run.tags["pg.sweep"] == self.sweep}
+        return {run.tags["pg.trial_id"]: run for run in trials_of(self.store, self.sweep)}
 
     def adopt(self, trial: Trial, source: StoredRun) -> None:
         """Take over a trial that another sweep has finished: its metrics, told as reused."""
         run_id = self.open(trial)
         self.store.copy_metrics(source.run_id, run_id)
         kept = {k: v for k, v in source.tags.items() if k in {"pg.device", "pg.precision"}}
+        kept["pg.code"] = code_of(source)
         origin = {"pg.reused_from": source.tags["pg.sweep"], "pg.reused_run": source.run_id}
         self.store.tag(run_id, kept | origin)
         self.store.finish(run_id, "FINISHED", f"reused from {source.tags['pg.sweep']}")
@@ -169,6 +193,13 @@ class TrialRuns:
     def supersede(self, run: StoredRun) -> None:
         """Set a run aside: it stays in the store, and belongs to no sweep any more."""
         self.store.set_aside(run.run_id)
+
+
+def trials_of(store: Store, sweep: str) -> list[StoredRun]:
+    """The runs of the trials of the sweep called `sweep`, the oldest first; none set aside."""
+    found = store.find_experiment(f"patchgame/{sweep}")
+    runs = [] if found is None else store.runs(found, {"pg.kind": "trial"})
+    return [run for run in runs if run.tags["pg.sweep"] == sweep]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

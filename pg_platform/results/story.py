@@ -17,6 +17,7 @@ from pg_platform.results.answer import answer
 from pg_platform.results.bars import importance_bars
 from pg_platform.results.caveats import caveats
 from pg_platform.results.claims import Verdict, verdict
+from pg_platform.results.codes import UNKNOWN, mixture
 from pg_platform.results.figures import drawn
 from pg_platform.results.importance import importances, unknown_because
 from pg_platform.results.measure import measure
@@ -59,16 +60,21 @@ class Story:
         own = self.sweep.metric.name
         return [verdict(c, list(self._results(c.metric or own))) for c in paper.claims]
 
-    def write(self, comparison: Comparison, curves: Figure) -> list[Verdict]:
-        """Puts the page and each figure on the sweep's run, replacing those before."""
-        verdicts, shares = self.verdicts(), importances(comparison)
-        drawings = [self._drawing("curves", "Learning curves", curves)]
-        for name, title, figure in self._figures(comparison, shares):
-            drawings.append(self._drawing(name, title, figure))
+    def files(
+        self, comparison: Comparison, curves: Figure, verdicts: Sequence[Verdict]
+    ) -> dict[str, bytes]:
+        """The page and each figure, by their paths on the sweep's run."""
+        shares = importances(comparison)
+        files, drawings = dict[str, bytes](), list[Drawing]()
+        figures = [("curves", "Learning curves", curves), *self._figures(comparison, shares)]
+        for name, title, figure in figures:
+            forms = drawn(figure)
+            files |= {f"{_FIGURES}/{name}.{suffix}": content for suffix, content in forms.items()}
+            drawings.append(Drawing(title, forms["svg"].decode(), ""))
         content = PageContent(
             title=self.sweep.name,
             question=self.sweep.file.question,
-            answer=answer(comparison),
+            answer=" ".join(filter(None, [mixture(comparison.codes), answer(comparison)])),
             comparison=comparison,
             paper=self.sweep.file.paper,
             verdicts=verdicts,
@@ -79,18 +85,11 @@ class Story:
             how_run=self._how_run(),
             caveats=self.caveats(comparison),
         )
-        self.store.put_text(self.run.run_id, PAGE, page(content))
-        return verdicts
+        return {**files, PAGE: page(content).encode()}
 
     def caveats(self, comparison: Comparison) -> list[str]:
         """What a reader has to bear in mind, a sentence each."""
         return caveats(comparison, data=self._data(), device=self._told("pg.device"))
-
-    def _drawing(self, name: str, title: str, figure: Figure) -> Drawing:
-        files = drawn(figure)
-        for suffix, content in files.items():
-            self.store.put_bytes(self.run.run_id, f"{_FIGURES}/{name}.{suffix}", content)
-        return Drawing(title, files["svg"].decode(), "")
 
     def _figures(
         self, comparison: Comparison, shares: Mapping[str, float]
@@ -145,12 +144,13 @@ class Story:
     def _how_run(self) -> dict[str, str]:
         tags = self.run.tags
         told = {
-            "recipe": str(self.sweep.file.recipe),
+            "recipe": tags.get("pg.recipe", str(self.sweep.file.recipe)),
             "method": self.sweep.file.method,
             "seeds": ", ".join(map(str, self.sweep.seeds)),
             "data": self._data(),
             "device": self._told("pg.device"),
             "precision": self._told("pg.precision"),
+            "code": self._told("pg.code") or UNKNOWN,
             "commit": tags.get("mlflow.source.git.commit", "not known"),
             "command": tags.get("mlflow.source.name", "not known"),
             "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

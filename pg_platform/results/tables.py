@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
+from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
 from pg_platform.results.latex import tabular
 from pg_platform.results.measure import AREA, threshold
 from pg_platform.results.points import Contrast, History, Point, Verdict, contrasts, gather
@@ -77,6 +78,8 @@ class Comparison:
     metric: Metric
     points: tuple[Point, ...]
     baseline: Point
+    codes: Codes = field(default_factory=dict)
+    """The code of each result; a table that mixes codes has a column for them."""
 
     @property
     def chance(self) -> float | None:
@@ -100,7 +103,7 @@ class Comparison:
         found, counts, best = self.against(self.baseline), self._counts(), self.ranked()[:1]
         rows = tuple(
             (
-                *(point.values.get(key) for key in self.parameters),
+                *self._named(point),
                 *(point.summary.n, point.summary.mean, point.summary.sd),
                 *(point.summary.low, point.summary.high, self.chance),
                 *_differences(found.get(point.group)),
@@ -117,7 +120,7 @@ class Comparison:
         found, best = self.against(self.baseline), self.ranked()[:1]
         rows = tuple(
             (
-                *(point.values.get(key) for key in self.parameters),
+                *self._named(point),
                 *(point.summary.n, point.summary.mean, point.summary.sd, _interval(point)),
                 *_without_bounds(found.get(point.group)),
                 "*" if point in best else "",
@@ -135,8 +138,18 @@ class Comparison:
             for p in self.points
         }
 
+    def _named(self, point: Point) -> tuple[Any, ...]:
+        """A point's values, after its code where the table has several."""
+        values = tuple(point.values.get(key) for key in self.parameters)
+        return (of_seeds(self.codes.get(point.group, {})), *values) if self._mixed else values
+
+    @property
+    def _mixed(self) -> bool:
+        return is_mixed(self.codes)
+
     def _headings(self) -> tuple[str, ...]:
-        return tuple(map(self._heading, self.parameters))
+        first = ("code",) if self._mixed else ()
+        return (*first, *map(self._heading, self.parameters))
 
     def _heading(self, key: str) -> str:
         """The last part of a dotted key, or all of it: MLflow shows no column with a dot."""
@@ -164,7 +177,7 @@ def compare(
     """
     points = gather(trials, runs, metric, history)
     assert points, "a plan has at least one point"
-    return Comparison(metric, points, _baseline(points, baseline))
+    return Comparison(metric, points, _baseline(points, baseline), _codes(trials, runs))
 
 
 def chance(metric: str) -> float | None:
@@ -185,6 +198,15 @@ def print_table(comparison: Comparison) -> None:
     # A narrow terminal wraps the lines; it never gets to cut a number short.
     console.width = max(console.width, Console(width=_WIDEST).measure(shown).maximum)
     console.print(shown)
+
+
+def _codes(trials: Sequence[Trial], runs: Mapping[str, StoredRun]) -> Codes:
+    """The code of each finished trial, by point and seed."""
+    codes: dict[str, dict[int, str]] = {}
+    for trial in trials:
+        if trial.id in runs and runs[trial.id].status == "FINISHED":
+            codes.setdefault(trial.group, {})[trial.seed] = code_of(runs[trial.id])
+    return codes
 
 
 def _baseline(points: Sequence[Point], wanted: Mapping[str, Any] | None) -> Point:

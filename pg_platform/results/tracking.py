@@ -162,15 +162,34 @@ class Store:
         """The sweeps' own runs in all experiments, the oldest first."""
         return self._search(self._experiments(), {"pg.kind": "sweep"})
 
+    def sweeps_named(self, name: str) -> list[StoredRun]:
+        """The own runs of the sweep called `name` and of its variants, the last that began last."""
+        named = ("pg.sweep", "pg.family")
+        found = [run for run in self.sweeps() if name in map(run.tags.get, named)]
+        return sorted(found, key=lambda run: int(run.tags.get("pg.begun", "0")))
+
+    def unfinished(self, trial_id: str) -> list[StoredRun]:
+        """The runs of a trial that have not come to its end, in any sweep."""
+        tags = {"pg.kind": "trial", "pg.trial_id": trial_id}
+        return [r for r in self._search(self._experiments(), tags) if r.status != "FINISHED"]
+
     def finished(self, experiment_id: str) -> dict[str, StoredRun]:
         """The experiment's runs that ended FINISHED, by key."""
         runs = self.runs(experiment_id)
         return {run.key: run for run in runs if run.status == "FINISHED" and run.key is not None}
 
     def finished_trials(self, target: str) -> list[StoredRun]:
-        """The finished trial with run id `target`, or those of the sweep called `target`."""
-        named = [run for run in self._trials() if target in (run.run_id, run.tags["pg.sweep"])]
-        return [run for run in named if run.status == "FINISHED"]
+        """The finished trials that `target` names: a trial's run id, or a sweep by run id or name.
+
+        Of several variants of a sweep those of the last one that has any.
+        """
+        done = [run for run in self._trials() if run.status == "FINISHED"]
+        by_id = [r for r in done if target in (r.run_id, r.tags.get("mlflow.parentRunId"))]
+        if by_id:
+            return by_id
+        variants = [run.tags.get("pg.sweep", "") for run in reversed(self.sweeps_named(target))]
+        of_each = ([r for r in done if r.tags["pg.sweep"] == each] for each in [*variants, target])
+        return next(filter(None, of_each), [])
 
     def finished_of_shape(self, shape: str) -> list[StoredRun]:
         """The finished trials, of any sweep, that are as fast as `shape` says, the oldest first."""
@@ -329,6 +348,12 @@ class Store:
             ]
             for start in range(0, len(values), BATCH):
                 self._send(run_id, values[start : start + BATCH])
+
+    def moved(self, trial_id: str, folder: str, place: str) -> None:
+        """Tells all runs of a trial whose checkpoints lay in `folder` that they lie in `place`."""
+        for run in self._search(self._experiments(), {"pg.trial_id": trial_id}):
+            if run.tags.get("pg.checkpoints") == folder:
+                self.tag(run.run_id, {"pg.checkpoints": place})
 
     def set_aside(self, run_id: str) -> None:
         """Takes a run out of its sweep and frees its key; its metrics and files stay."""

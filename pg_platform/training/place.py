@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pg_platform.config.experiment import Experiment, Resources
+from pg_platform.training.code import code_identity
 
 _GIB = 2**30
 CONTEXT_BYTES = _GIB
@@ -125,11 +126,12 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
 
 
 def place_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
-    """What a run's record says about where it ran: device, its memory, what `auto` meant."""
+    """What a run's record says about where it ran: device, its memory, what `auto` meant, code."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     dtype = autocast_dtype(experiment, device)
     return {
         "device": name,
         "device_gib": f"{memory_gib(device):.2f}",
         "precision": str(dtype).removeprefix("torch."),
+        "code": code_identity(),
     }
