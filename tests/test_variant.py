@@ -90,6 +90,16 @@ def test_a_parameter_that_a_rule_leaves_to_the_base_is_part_of_the_name(tmp_path
     assert named("experiment.batch_size=32", file=file) == "when (B=32)"
 
 
+def test_where_data_lie_is_no_part_of_the_name_also_where_the_file_leaves_it_open(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "open.yaml"
+    file.write_text("name: open\nexperiment: {data: {kind: image_folder}}\n")
+    here = f"experiment.data.path={tmp_path}"
+    assert named(here, file=file) == "open"
+    assert named(here, "experiment.epochs=7", file=file) == "open (epochs=7)"
+
+
 def test_a_form_of_the_file_without_a_name_of_its_own_has_that_of_the_form(tmp_path: Path) -> None:
     file = tmp_path / "forms.yaml"
     file.write_text(

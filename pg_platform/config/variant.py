@@ -23,6 +23,8 @@ FIXED = ("experiment", "recipe", "resources")
 """The keys of a sweep file below which a value may decide all results."""
 LONGEST = 80
 """Characters of a variant, so that a file can be called by it."""
+_PLACES = ("data.path", "data.val_path", "data.loader_processes")
+"""Where data lie and how they are read: that decides no result."""
 _BRACKETS = re.compile(r"[][{}]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+ -]+")
 
@@ -102,7 +104,8 @@ def _differences(
 def _leaves(*bases: Branch) -> list[Leaves]:
     """What decides results in each of two experiments; as written where one is none by itself."""
     if any(findings(Experiment, base) for base in bases):
-        return [_flat(plain(base.without("resources", "checkpoints"))) for base in bases]
+        trees = [_flat(plain(base.without("resources", "checkpoints"))) for base in bases]
+        return [{key: tree[key] for key in tree if key not in _PLACES} for tree in trees]
     return [_flat(Experiment.model_validate(plain(base)).deciding()) for base in bases]
 
 

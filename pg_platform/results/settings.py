@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pg_platform.config.experiment import Data
+from pg_platform.config.paths import absolute
 from pg_platform.config.plan import SHORT, Trial
 from pg_platform.results.runs import flat
 from pg_platform.results.stored_run import StoredRun
 
 _ELSEWHERE = ("resources.", "checkpoints.")
-_PLACES = ("seed", "data.path", "data.val_path", "data.loader_processes")
+_PATHS = {"data.path", "data.val_path"}
+_PLACES = {"seed", "data.loader_processes"} | _PATHS
 """Keys that do not decide a result, or that are told of in another way."""
 _MOST_TOLD = 4
 
@@ -40,9 +42,10 @@ def stored_identity(
     def known(data: Data) -> str:
         wanted = flat(data.model_dump(mode="json", exclude={"loader_processes"}), "data.")
         for run in reversed(runs):
-            if "pg.data" in run.tags and all(
-                run.params.get(key, value) == value for key, value in wanted.items()
-            ):
+            had = {key: run.params.get(key, value) for key, value in wanted.items()}
+            for key in _PATHS & had.keys():  # older runs have it as it was written
+                had[key] = had[key] if had[key] == "None" else absolute(had[key])
+            if "pg.data" in run.tags and had == wanted:
                 return run.tags["pg.data"]
         return identity(data)
 
