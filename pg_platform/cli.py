@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -17,9 +17,11 @@ from evals import evaluation_names
 from pg_platform.config.document import ConfigError
 from pg_platform.config.paths import absolute, is_address
 from pg_platform.config.places import store_root, sweeps
+from pg_platform.streams import outlive_readers
 
 if TYPE_CHECKING:
     from pg_platform.cluster.driver import SweepResult
+    from pg_platform.cluster.record import Verdict
     from pg_platform.cluster.standing import Retry
     from pg_platform.config.sweep import Sweep
     from pg_platform.results.dry_run import DryRun
@@ -55,6 +57,14 @@ address_option = click.option(
 )
 
 
+class _Command(click.Command):
+    """A command that goes on without its screen, as in `pg-sweep FILE | head -3`."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        outlive_readers()
+        return super().main(*arguments, **options)
+
+
 class Exit(IntEnum):
     """What the shell is told."""
 
@@ -63,10 +73,12 @@ class Exit(IntEnum):
     USAGE = 2
     BUDGET = 3
     INFRASTRUCTURE = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @set_option
 @click.option("--local", is_flag=True, help="Train in this process, without Ray.")
@@ -127,11 +139,11 @@ def train(  # noqa: PLR0913 - the options of the command
         failed = {named[trial_id]: error for trial_id, error in result.verdict.failed.items()}
         if result.verdict.infrastructure is not None:
             sys.exit(_gave_way(result.verdict.infrastructure))
-        if outcome := _outcome(failed, interrupted=bool(result.verdict.interrupted)):
+        if outcome := _outcome(failed, interrupted=_was_cut_short(result.verdict)):
             sys.exit(outcome)
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.argument("file")
 @set_option
 @address_option
@@ -215,13 +227,16 @@ def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> N
 def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
     """Run the sweeps in order, up to one that cannot go on; the gravest outcome of all."""
     from pg_platform.cluster.environment import prepare
+    from pg_platform.cluster.interrupts import INTERRUPTS
 
     prepare(address)  # once: Ray keeps the token with which it started first in a process
     gravest = Exit.DONE
     for each in there:
         outcome = _run_sweep(each, retry)
-        if outcome in {Exit.INTERRUPTED, Exit.INFRASTRUCTURE}:
+        if outcome >= Exit.INFRASTRUCTURE:
             sys.exit(outcome)
+        if INTERRUPTS.asked and each is not there[-1]:
+            sys.exit(INTERRUPTS.code)
         # A trial that failed is graver than a budget that is spent.
         gravest = min(filter(None, (gravest, outcome)), default=Exit.DONE)
     return gravest
@@ -306,7 +321,11 @@ def _outcome_of_sweep(result: SweepResult, names: dict[str, str]) -> Exit:
         click.echo(f"{verdict.over_budget}; the same command with more goes on", err=True)
         return Exit.BUDGET
     failed |= {names[trial_id]: error for trial_id, error in verdict.infeasible.items()}
-    return _outcome(failed, interrupted=bool(verdict.interrupted))
+    return _outcome(failed, interrupted=_was_cut_short(verdict))
+
+
+def _was_cut_short(verdict: Verdict) -> bool:
+    return bool(verdict.interrupted or (verdict.stopped and verdict.not_started))
 
 
 def _gave_way(what: str) -> Exit:
@@ -314,7 +333,7 @@ def _gave_way(what: str) -> Exit:
     return Exit.INFRASTRUCTURE
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.argument("file")
 @set_option
 @click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
@@ -339,7 +358,7 @@ def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | 
             click.echo(line)
 
 
-@click.command(epilog=f"Evaluations: {', '.join(evaluation_names())}.")
+@click.command(cls=_Command, epilog=f"Evaluations: {', '.join(evaluation_names())}.")
 @click.argument("name")
 @click.argument("target")
 @set_option
@@ -398,7 +417,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
             click.echo(line)
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Serve the store's MLflow pages on loopback and print the links of each sweep's views."""
@@ -408,7 +427,7 @@ def ui(port: int) -> None:
         serve(store_root(), port, echo=click.echo)
 
 
-@click.command()
+@click.command(cls=_Command)
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.argument("dest", type=_LocalPath(), required=False)
 @set_option
@@ -549,31 +568,36 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
 
     `option` says how the command sets a key of an experiment.
     """
+    from pg_platform.cluster.interrupts import INTERRUPTS
     from pg_platform.cluster.lock import AlreadyRunningError
     from pg_platform.config.errors import InfrastructureError
     from pg_platform.config.problems import DataError
 
-    try:
-        yield
-    except (InfrastructureError, OSError) as error:  # OSError: a disk or folder that fails
-        click.echo(f"error: {error}", err=True)
-        sys.exit(Exit.INFRASTRUCTURE)
-    except DataError as error:
-        _refuse(error.told(option))
-    except (AlreadyRunningError, ConfigError, ValueError, FloatingPointError) as error:
-        _refuse(str(error))
-    except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
+    with INTERRUPTS.listening():
+        try:
+            yield
+        except (InfrastructureError, OSError) as error:  # OSError: a disk or folder that fails
+            click.echo(f"error: {error}", err=True)
+            sys.exit(Exit.INFRASTRUCTURE)
+        except DataError as error:
+            _refuse(error.told(option))
+        except (AlreadyRunningError, ConfigError, ValueError, FloatingPointError) as error:
+            _refuse(str(error))
+        except KeyboardInterrupt:
+            click.echo("interrupted; the same command goes on from the last checkpoints", err=True)
+            sys.exit(INTERRUPTS.code)
 
 
 def _outcome(failed: dict[str, str], *, interrupted: bool) -> Exit:
     """Name what failed, each traceback once; the exit code of the outcome."""
+    from pg_platform.cluster.interrupts import INTERRUPTS
+
     for error in dict.fromkeys(failed.values()):
         who = [name for name, other in failed.items() if other == error]
         click.echo(f"failed: {', '.join(who)}\n{error}", err=True)
     if interrupted:
         click.echo("interrupted; the same command goes on from the last checkpoints", err=True)
-        return Exit.INTERRUPTED
+        return Exit(INTERRUPTS.code)
     return Exit.SOME_FAILED if failed else Exit.DONE
 
 

@@ -228,6 +228,11 @@ class Conductor:
                 found.append(run.segment.trial)
         return found
 
+    def grace(self) -> float:
+        """Seconds that the trials of this sweep have to return in once they are asked to stop."""
+        asked = (t.experiment.checkpoints.grace_seconds for t in self.trials.values())
+        return max(asked, default=0.0)
+
     def close(self, why: str) -> None:
         """No new segment starts any more."""
         if self.closed is None:
@@ -249,11 +254,10 @@ class Conductor:
 
     def abandon(self) -> None:
         """Nothing runs any more: trials that had begun are interrupted, others not started."""
-        verdict = self.record.verdict
-        for segment in self._withdraw(lambda _: True):
+        running = [run.segment for run in self.running.values()]
+        self.running.clear()
+        for segment in (*running, *self._withdraw(lambda _: True)):
             self._put_down(segment.trial, self.closed or "interrupted")
-        for trial_id in self.running:
-            (verdict.interrupted if trial_id in self.begun else verdict.not_started).add(trial_id)
 
     def _open(self) -> bool:
         """Whether new segments start; looks at the budget where there are any."""

@@ -74,6 +74,11 @@ class Control:
             file.unlink()
             yield request
 
+    def unread(self, seconds: float) -> bool:
+        """Whether a request that ends the sweep has been here for so long, read by nobody."""
+        asked = (file for file in self.folder.glob("request-*.json") if _age(file) >= seconds)
+        return any('"verb": "kill"' not in file.read_text() for file in asked)
+
     def ask(self, request: Request) -> None:
         """Leave a request for the driver; ValueError where none runs."""
         if (status := self.status()) is None or not status["running"]:
@@ -120,6 +125,10 @@ def began(pid: int) -> str | None:
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{ticks}"
+
+
+def _age(file: Path) -> float:
+    return time.time() - file.stat().st_mtime
 
 
 def _replace(file: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.control import Control
+from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.lock import only_driver
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record, Verdict
@@ -174,13 +175,28 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
 
 def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:
     """Let the executor run; whatever ends it, the others learn that nothing runs any more."""
-    try:
-        if conductor.queue or conductor.search is not None:
-            executor.run(conductor, resources, control)
-    finally:
-        conductor.abandon()
-        trials = conductor.record.screen.states()
-        control.write({"running": False, "trials": trials}, now=True)
+    leave = partial(_leave, conductor, control)
+    with INTERRUPTS.watchdog.leaving(partial(leave, cut_off=True)):
+        try:
+            if conductor.queue or conductor.search is not None:
+                executor.run(conductor, resources, control)
+        except BaseException:
+            leave(cut_off=True)
+            raise
+        leave(cut_off=False)
+
+
+def _leave(conductor: Conductor, control: Control, *, cut_off: bool) -> None:
+    """Nothing runs any more; where the call was cut off, its end is told to the store here."""
+    screen = conductor.record.screen
+    control.write({"running": False, "trials": screen.states()}, now=True)
+    if cut_off:
+        conductor.record.on_end = lambda: None  # the report is written by the call that goes on
+    conductor.abandon()
+    control.write({"running": False, "trials": screen.states()}, now=True)
+    if cut_off:
+        conductor.record.runs.cut_off()
+        screen.stop()
 
 
 def _conductor(

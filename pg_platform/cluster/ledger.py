@@ -10,6 +10,7 @@ from ray import tune
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pg_platform.cluster.conductor import Conductor
+from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.config.plan import Trial
 from pg_platform.training.rows import Outcome, Row, shortage
 
@@ -24,6 +25,10 @@ class Ledger(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune stores its callbacks; ours has nothing that outlives the driver
+
+    def setup(self, **info: Any) -> None:
+        """Tune has put a signal handler of its own in place."""
+        INTERRUPTS.install()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Between two events of Tune: the place to look at clocks and requests."""
@@ -62,7 +67,11 @@ class Ledger(tune.Callback):
         self._release(self._planned(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial whose process died too often, or whose worker group gave up."""
+        """A trial whose process died too often, or whose worker group gave up.
+
+        Where Ray itself has died that is no fault of the trial, and this process ends.
+        """
+        INTERRUPTS.watchdog.look()
         planned, error = self._planned(trial), str(trial.get_error() or "its process died")
         if trial.config["segment"] not in self.ended:
             lacks = shortage(error)

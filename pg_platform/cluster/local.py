@@ -9,12 +9,13 @@ from pathlib import Path
 from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
-from pg_platform.cluster.interrupts import interrupts
+from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.player import told
+from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
 from pg_platform.training.loop import train
 from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import TRIAL_ERRORS, Outcome
+from pg_platform.training.rows import TRIAL_ERRORS
 
 
 class LocalExecutor:
@@ -24,7 +25,7 @@ class LocalExecutor:
         self.root = root
 
     def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:  # noqa: ARG002
-        """Run to the end, or to Ctrl-C.
+        """Run to the end, or to a signal that asks for it.
 
         Raises ValueError for more than one worker. A trial that fails is told to the record.
         """
@@ -33,10 +34,12 @@ class LocalExecutor:
                 f"--local is one process and resources.workers is {resources.workers}; "
                 "drop --local, or add --set resources.workers=1"
             )
-        with interrupts() as interrupted:
+        guard = Guard(grace=conductor.grace, running=lambda: bool(conductor.running))
+        with INTERRUPTS.patient(guard):
             while isinstance(segment := conductor.next(), Segment):
-                self._train(segment, conductor, interrupted)
-                if interrupted():
+                self._train(segment, conductor, lambda: guard.asked)
+                if guard.asked:
+                    conductor.record.verdict.stopped = True
                     conductor.close("interrupted")
 
     def _train(
@@ -58,8 +61,5 @@ class LocalExecutor:
             )
         except (MemoryError, OSError, *TRIAL_ERRORS) as error:
             conductor.fail(trial, told(error, str(folder)))
-        except KeyboardInterrupt:  # the second one: what was checkpointed before stays
-            conductor.end(trial, Outcome.INTERRUPTED)
-            raise
         else:
             conductor.end(trial, outcome)

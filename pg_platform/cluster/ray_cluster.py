@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import ray
 
+from pg_platform.cluster.interrupts import INTERRUPTS, Interrupted
+from pg_platform.cluster.watchdog import GOES_ON, INFRASTRUCTURE
 from pg_platform.config.errors import InfrastructureError
 
 NAMESPACE = "pg_platform"
@@ -18,41 +25,154 @@ A driver that holds a CPU starves its own workers on a small machine.
 """
 _DRIVERS_AT_MOST = 1000
 _OBJECT_STORE_BYTES = 256 * 2**20  # trials exchange rows of metrics, never tensors
+_CONNECT_SECONDS = 10.0
+_JOIN_SECONDS = 18.0
+_END_SECONDS = 30.0
+_STOP_SECONDS = 8.0
+_PROBE_SECONDS = 2.0
+_GCS_SECONDS = 15.0
+_PRIVATE_GCS_SECONDS = 2.0
+_FOR_THE_DRIVER = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class ClusterError(InfrastructureError):
     """Ray cannot be started or reached, or cannot hold what a trial asks for."""
 
 
+class Health:
+    """Whether the Ray that this process talks to is there; asked without Ray, from any thread."""
+
+    def __init__(self, address: str | None) -> None:
+        """`address` is that of a cluster which was there before: it may be away for a moment."""
+        context = ray.get_runtime_context()
+        host, _, port = str(context.gcs_address).rpartition(":")
+        here = context.get_node_id()
+        (raylet,) = (n["RayletSocketName"] for n in ray.nodes() if n["NodeID"] == here)
+        self.raylet = _Line(socket.AF_UNIX, raylet)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.head = _Line(family, (host.strip("[]"), int(port)))
+        self.told = f"{host}:{port}"
+        self.patience = _PRIVATE_GCS_SECONDS if address is None else _GCS_SECONDS
+        self.heard = time.monotonic()
+
+    def gone(self) -> str | None:
+        """What has died, as a sentence; None while all is there."""
+        if not self.raylet.stands():
+            return f"Ray has died on this machine (its raylet is gone); {GOES_ON}"
+        if self.head.stands():
+            self.heard = time.monotonic()
+        elif time.monotonic() - self.heard > self.patience:
+            return f"Ray's head at {self.told} has died or is out of reach; {GOES_ON}"
+        return None
+
+
+class _Line:
+    """A connection that stays open and idle: its other end closes it where the process dies."""
+
+    def __init__(self, family: socket.AddressFamily, place: Any) -> None:
+        self.family, self.place = family, place
+        self.open: socket.socket | None = None
+        self.lock = threading.Lock()
+
+    def stands(self) -> bool:
+        """Whether a process listens there, be it too busy to answer."""
+        with self.lock:
+            return (self.open is not None and not _closed(self.open)) or self._connects()
+
+    def _connects(self) -> bool:
+        if self.open is not None:
+            self.open.close()
+        self.open = socket.socket(self.family, socket.SOCK_STREAM)
+        self.open.settimeout(_PROBE_SECONDS)
+        try:
+            self.open.connect(self.place)
+        except OSError as error:
+            self.open.close()
+            self.open = None
+            return self.family == socket.AF_UNIX and isinstance(error, TimeoutError)
+        return True
+
+
+def _closed(connection: socket.socket) -> bool:
+    """Whether the other end is gone; what it may have sent is of no interest."""
+    connection.settimeout(0.0)
+    try:
+        return not connection.recv(4096)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 @contextmanager
-def ray_cluster() -> Iterator[None]:
+def ray_cluster() -> Iterator[Health]:
     """Connect to the cluster at RAY_ADDRESS, else to a private one that ends with this process.
 
-    `environment.prepare` was called before this file was imported.
+    `environment.prepare` was called before this file was imported. Gives what tells whether the
+    cluster lives. Raises ClusterError where it cannot be had.
     """
+    address = os.environ.get("RAY_ADDRESS")
     try:
-        if "RAY_ADDRESS" in os.environ:
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+        if address is not None:
+            _connect(address)
         else:
             _start_private()
+        INTERRUPTS.install()
+        health = Health(address)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise ClusterError(f"Ray cannot be reached: {error}") from error
+    except SystemExit as error:  # Ray's own handler of SIGTERM, while it started
+        raise Interrupted from error
     with ExitStack() as at_exit:
-        at_exit.callback(ray.shutdown)
-        yield
+        at_exit.callback(_shut_down)
+        yield health
+
+
+def _connect(address: str) -> None:
+    """Join a running cluster. Ray itself waits for ever for a host that does not answer."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise ClusterError(
+                f"no Ray cluster answers at {address} ({error}); see that it runs there, or give "
+                "another --address"
+            ) from error
+    late = f"the Ray cluster at {address} did not let this command in; see that it runs there"
+    with INTERRUPTS.watchdog.within(_JOIN_SECONDS, late):
+        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+
+
+def _shut_down() -> None:
+    asked = INTERRUPTS.asked
+    seconds, code = (_STOP_SECONDS, INTERRUPTS.code) if asked else (_END_SECONDS, INFRASTRUCTURE)
+    with INTERRUPTS.watchdog.within(seconds, f"Ray did not end; {GOES_ON}", code):
+        ray.shutdown()
 
 
 def _start_private() -> None:
-    ray.init(
-        address="local",
-        namespace=NAMESPACE,
-        resources={DRIVER_RESOURCE: _DRIVERS_AT_MOST},
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        _node_ip_address="127.0.0.1",
-    )
+    """Ray's processes inherit a mask: signals to the whole group or job are this process's alone.
+
+    SLURM, systemd and a terminal that closes send them to every process; Ray's would die before
+    any trial could leave a checkpoint. They end with this process, whatever ends it.
+    """
+    with ExitStack() as at_exit:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_DRIVER)
+        at_exit.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        ray.init(
+            address="local",
+            namespace=NAMESPACE,
+            resources={DRIVER_RESOURCE: _DRIVERS_AT_MOST},
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address="127.0.0.1",
+        )
+    for started in ray._private.worker._global_node.all_processes.values():
+        for each in started:  # ray.shutdown waits a second for each that SIGTERM does not end
+            each.process.terminate = each.process.kill
 
 
 def check_capacity(wanted: Mapping[str, float]) -> None:

@@ -26,6 +26,8 @@ class Verdict:
     infrastructure: str | None = None
     """What gave way below the trials, as a full disk."""
     cancelled: bool = False
+    stopped: bool = False
+    """Whether the call was asked to stop before its trials were through."""
 
 
 @dataclass

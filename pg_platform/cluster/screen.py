@@ -61,6 +61,10 @@ class Screen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """The table is taken away, and the terminal is as it was."""
         self.live.stop()
 
     def show(self, trial: Trial, state: str) -> None:

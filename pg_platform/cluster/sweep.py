@@ -10,18 +10,20 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pg_platform.cluster.conductor import Conductor, Segment, Waiting
 from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
-from pg_platform.cluster.interrupts import interrupts
+from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import check_capacity, ray_cluster
 from pg_platform.cluster.requests import obey
 from pg_platform.cluster.stop_flag import StopFlags
 from pg_platform.cluster.trial import Assignment, in_process, on_workers, request
+from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
 
 
@@ -33,28 +35,48 @@ class RayExecutor:
         self.root, self.worker_group = root, worker_group
 
     def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:
-        """Run to the end, or until Ctrl-C or a request from elsewhere.
+        """Run to the end, or until a signal or a request from elsewhere.
 
-        Raises ClusterError where Ray cannot be had or no node can hold a worker.
+        Raises ClusterError where Ray cannot be had or no node can hold a worker. Where Ray dies
+        meanwhile the process ends, see `watchdog`.
         """
-        with ray_cluster(), interrupts() as interrupted:
-            check_capacity(request(resources))
-            flags = StopFlags()
+        with ray_cluster() as health:
+            guard = Guard(
+                grace=conductor.grace,
+                running=lambda: bool(conductor.running),
+                died=health.gone,
+                unread=control.unread,
+            )
+            with INTERRUPTS.patient(guard):
+                self._run(conductor, resources, control, guard)
 
-            def look_around() -> None:
-                if interrupted() and conductor.closed is None:
-                    conductor.close("interrupted")
-                    flags.set(list(conductor.running), raised=True)
-                obey(conductor, control, lambda ids: flags.set(ids, raised=True))
-                for trial in conductor.hung():
-                    if (place := ledger.places.get(trial.id)) is None:
-                        conductor.record.say(f"{trial.name}: silent, and its process not known yet")
-                        continue
-                    conductor.record.hang(trial, conductor.rules.stall_after)
-                    end_process(place)
+    def _run(
+        self, conductor: Conductor, resources: Resources, control: Control, guard: Guard
+    ) -> None:
+        check_capacity(request(resources))
+        flags = StopFlags()
 
-            ledger = Ledger(conductor, look_around)
+        def look_around() -> None:
+            guard.turn()
+            if guard.asked and conductor.closed is None:
+                conductor.record.verdict.stopped = True
+                conductor.close("interrupted")
+                flags.set(list(conductor.running), raised=True)
+            obey(conductor, control, lambda ids: flags.set(ids, raised=True), guard.ask)
+            for trial in conductor.hung():
+                if (place := ledger.places.get(trial.id)) is None:
+                    conductor.record.say(f"{trial.name}: silent, and its process not known yet")
+                    continue
+                conductor.record.hang(trial, conductor.rules.stall_after)
+                end_process(place)
+
+        ledger = Ledger(conductor, look_around)
+        guard.turn()
+        try:
             self._tuner(conductor, resources, ledger, flags).fit()
+        except (RayError, tune.TuneError, RuntimeError, OSError):
+            INTERRUPTS.watchdog.settle()  # where Ray has died that is what is told
+            raise
 
     def _tuner(
         self, conductor: Conductor, resources: Resources, ledger: Ledger, flags: StopFlags

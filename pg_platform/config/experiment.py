@@ -452,9 +452,13 @@ class Resources(Section):
 
 
 class Checkpoints(Section):
-    """One at the end of each epoch, and after every `every_steps` steps where that is given."""
+    """One at the end of each epoch, and after every `every_steps` steps where that is given.
+
+    A run that is asked to stop (Ctrl-C, SIGTERM) has `grace_seconds` to leave one and return.
+    """
 
     every_steps: PositiveInt | None = None
+    grace_seconds: PositiveFloat = 60.0
 
 
 class Experiment(Section):

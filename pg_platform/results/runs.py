@@ -170,6 +170,11 @@ class TrialRuns:
         else:
             self.store.finish(self.parent, "FINISHED", "some failed" if failed else "completed")
 
+    def cut_off(self) -> None:
+        """The call ends before its time; the sweep's own run says so, where there is one."""
+        if self.parent is not None:
+            self.close_sweep(failed=False, interrupted=True)
+
     def fail(self, trial: Trial, error: str, reason: Literal["error", "infeasible"]) -> None:
         """The trial failed; its traceback becomes an artifact."""
         run_id = self.ids.get(trial.id) or self.open(trial)

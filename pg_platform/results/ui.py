@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
@@ -33,7 +33,9 @@ def serve(root: Path, port: int, *, echo: Callable[[str], object]) -> None:
     echo("MLflow is starting; this takes 10 to 30 s")
     command = server_command(uri, artifacts, port)
     # The server gets Ctrl-C too, and ends.
-    with suppress(KeyboardInterrupt), subprocess.Popen(command, env=server_environment()) as server:
+    with suppress(KeyboardInterrupt), ExitStack() as at_exit:
+        server = at_exit.enter_context(subprocess.Popen(command, env=server_environment()))
+        at_exit.callback(server.terminate)  # a signal may have come to this process alone
         _wait_until_up(server, port)
         _say(links(f"http://127.0.0.1:{port}/", sweeps), echo)
         if server.wait():
