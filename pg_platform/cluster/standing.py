@@ -45,6 +45,10 @@ class Standing:
     told: dict[str, str] = field(default_factory=dict)
     spent_seconds: float = 0.0
 
+    def kept(self, word: str) -> list[str]:
+        """The trials that are not run because they stand as `word`: failed, infeasible, pruned."""
+        return [trial_id for trial_id, told in self.told.items() if told == word]
+
     def history(self, trial: Trial, metric: Metric) -> list[tuple[int, float]]:
         """(epoch, value) of a finished trial."""
         run = self.finished[trial.id]
