@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,19 @@ class _Command(click.Command):
     def main(self, *arguments: Any, **options: Any) -> Any:
         outlive_readers()
         return super().main(*arguments, **options)
+
+
+_REMEDIES = {"failed": "--retry-failed", "infeasible": "--retry-infeasible"}
+"""How trials that ended so in an earlier call are run again."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A trial that has no result, why (in its first line), and where its checkpoints lie."""
+
+    name: str
+    error: str
+    folder: Path
 
 
 class Exit(IntEnum):
@@ -135,11 +149,12 @@ def train(  # noqa: PLR0913 - the options of the command
         if result.reused:
             click.echo(f"{file.stem}: finished before, not run again")
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
-        named = dict.fromkeys(result.verdict.failed, trial.name)
-        failed = {named[trial_id]: error for trial_id, error in result.verdict.failed.items()}
+        errors = result.verdict.failed.values()
+        failed = [_Failure(trial.name, error, result.folder) for error in errors]
         if result.verdict.infrastructure is not None:
             sys.exit(_gave_way(result.verdict.infrastructure))
-        if outcome := _outcome(failed, interrupted=_was_cut_short(result.verdict)):
+        again = "the same command tries it again"
+        if outcome := _outcome(failed, again, interrupted=_was_cut_short(result.verdict)):
             sys.exit(outcome)
 
 
@@ -289,7 +304,8 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
         click.echo(answer(result.table))
     if result.kept is not None:
         click.echo(result.kept)
-    verdict, told = result.verdict, list(result.standing.told.values())
+    verdict, standing = result.verdict, result.standing
+    told = list(standing.told.values())
     kept = {word: told.count(word) for word in ("failed", "infeasible", "pruned") if word in told}
     counts = {
         "run now": len(verdict.finished),
@@ -304,24 +320,41 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     listed = ", ".join(f"{n} {word}" for word, n in counts.items() if n or word in always)
     click.echo(f"{len(result.trials)} trials: {listed}")
     for word, number in kept.items():
-        remedy = {"failed": " (--retry-failed)", "infeasible": " (--retry-infeasible)"}
-        click.echo(f"{number} {word} before, not tried again{remedy.get(word, '')}")
+        remedy = f" ({_REMEDIES[word]})" if word in _REMEDIES else ""
+        click.echo(f"{number} {word} before, not tried again{remedy}")
     click.echo(f"store: {store.uri}\nlook at it: pg-ui")
-    return _outcome_of_sweep(result, {t.id: t.name for t in result.trials})
+    return _outcome_of_sweep(result, root)
 
 
-def _outcome_of_sweep(result: SweepResult, names: dict[str, str]) -> Exit:
-    verdict = result.verdict
+def _outcome_of_sweep(result: SweepResult, root: Path) -> Exit:
+    """What the shell is told: a trial that failed in an earlier call counts while it stands."""
+    from pg_platform.cluster.driver import trial_folder
+
+    verdict, trials = result.verdict, {trial.id: trial for trial in result.trials}
+
+    def failures(errors: Mapping[str, str]) -> list[_Failure]:
+        return [
+            _Failure(trials[i].name, error, trial_folder(root, trials[i]))
+            for i, error in errors.items()
+        ]
+
     if verdict.cancelled:
         return Exit.INTERRUPTED
     if verdict.infrastructure is not None:
         return _gave_way(verdict.infrastructure)
-    failed = {names[trial_id]: error for trial_id, error in verdict.failed.items()}
-    if verdict.over_budget is not None and not failed:
+    failed, kept = failures(verdict.failed), result.standing.kept
+    before = {word: dict.fromkeys(kept(word), f"{word} before") for word in _REMEDIES}
+    failed += failures(before["failed"])
+    if verdict.over_budget is not None:
         click.echo(f"{verdict.over_budget}; the same command with more goes on", err=True)
-        return Exit.BUDGET
-    failed |= {names[trial_id]: error for trial_id, error in verdict.infeasible.items()}
-    return _outcome(failed, interrupted=_was_cut_short(verdict))
+        if not failed:
+            return Exit.BUDGET
+    told = [_REMEDIES["failed"]] if failed else []
+    if infeasible := failures(verdict.infeasible | before["infeasible"]):
+        told.append(_REMEDIES["infeasible"])
+    failed += infeasible
+    again = f"tried again with {' '.join(told)}, once that is mended"
+    return _outcome(failed, again, interrupted=_was_cut_short(verdict))
 
 
 def _was_cut_short(verdict: Verdict) -> bool:
@@ -588,13 +621,20 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
             sys.exit(INTERRUPTS.code)
 
 
-def _outcome(failed: dict[str, str], *, interrupted: bool) -> Exit:
-    """Name what failed, each traceback once; the exit code of the outcome."""
+def _outcome(failed: Sequence[_Failure], again: str, *, interrupted: bool) -> Exit:
+    """Name what failed, each error in one line and once; the exit code of the outcome."""
     from pg_platform.cluster.interrupts import INTERRUPTS
+    from pg_platform.cluster.record import error_log, headline
 
-    for error in dict.fromkeys(failed.values()):
-        who = [name for name, other in failed.items() if other == error]
-        click.echo(f"failed: {', '.join(who)}\n{error}", err=True)
+    for line in dict.fromkeys(headline(each.error) for each in failed):
+        alike = [each for each in failed if headline(each.error) == line]
+        logs = [log for each in alike if (log := error_log(each.folder)).is_file()]
+        click.echo(f"failed: {', '.join(each.name for each in alike)}: {line}", err=True)
+        if logs:
+            of_the_first = " of the first" if len(alike) > 1 else ""
+            click.echo(f"  traceback{of_the_first}: {logs[0]}", err=True)
+    if failed:
+        click.echo(again, err=True)
     if interrupted:
         click.echo("interrupted; the same command goes on from the last checkpoints", err=True)
         return Exit(INTERRUPTS.code)

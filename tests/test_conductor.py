@@ -90,7 +90,7 @@ def test_enough_failures_start_nothing_more(
 ) -> None:
     made = conductor(runs, vocabularies([2, 4, 8, 16, 32], seeds=1), **words)
     for error in errors:
-        made.fail(started(made).trial, f"Traceback\n{error}\n")
+        made.fail(started(made).trial, f"{error}\nTraceback\n")
     assert made.next() is Waiting.FOR_NOTHING
     assert len(made.record.verdict.failed) == tried
     assert made.closed is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pg_platform.cluster.player import Report, told
+from pg_platform.cluster.player import Report
+from pg_platform.training.failures import told
 from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY
 from tests.commands import run
 from tests.results import rows

@@ -16,7 +16,7 @@ from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.results.measure import base, measure
-from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row
+from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
 
 
 class Waiting(Enum):
@@ -218,6 +218,18 @@ class Conductor:
         self._settled(trial, dropped=True)
         if (why := self.limits.failed(error)) is not None:
             self.close(why)
+
+    def lost(self, trial: Trial, error: str, times: int, *, again: bool) -> None:
+        """The trial's process was lost, the how many-th time; `again`: it is started once more."""
+        most = self.rules.max_failures
+        if again:
+            self.running[trial.id].heard = None  # it waits for a place, as at first
+            self.record.restart(trial, error, f"{times} of {most}")
+            return
+        line, _, rest = error.partition("\n")
+        error = f"{line} (max_failures of {most} used up)\n{rest}"
+        lacks = shortage(error)
+        self.fail(trial, error if lacks is None else f"{lacks}: {error}")
 
     def hung(self) -> list[Trial]:
         """Trials that have not been heard of for too long; each is named once a hang."""

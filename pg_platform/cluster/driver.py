@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,13 +26,13 @@ from pg_platform.cluster.standing import (
     refuse_other_sweep,
     resources_of,
 )
-from pg_platform.config.experiment import Resources
+from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
-from pg_platform.data.sizes import check_sizes
+from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.results.codes import before_adding
 from pg_platform.results.device_share import told_share
 from pg_platform.results.measure import threshold
@@ -113,6 +114,7 @@ def run_sweep(
     retry = retry or Retry()
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
+    _check_room(sweep.experiments)
     with only_driver(root, sweep.name):
         forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
         resources = resources_of(sweep, planned.trials, forecast)
@@ -141,7 +143,8 @@ def run_sweep(
             _play(conductor, executor, resources, control)
         verdict = record.verdict
         table = report.write(whole=True)
-        runs.close_sweep(failed=bool(verdict.failed), interrupted=bool(verdict.interrupted))
+        failed = bool(verdict.failed or standing.kept("failed"))
+        runs.close_sweep(failed=failed, interrupted=bool(verdict.interrupted))
     return SweepResult(
         planned.trials,
         standing,
@@ -156,6 +159,7 @@ def run_sweep(
 def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> TrainResult:
     """Run one trial, or not at all if the store holds it as finished."""
     check_sizes([trial.experiment])
+    _check_room([trial.experiment])
     folder = trial_folder(root, trial)
     with only_driver(root, f"{TRAIN}-{trial.id}"):
         metric = Metric(name=success(trial.experiment))
@@ -171,6 +175,14 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
             conductor.add([trial])
             _play(conductor, executor, trial.experiment.resources, control)
     return TrainResult(record.verdict, runs.ids.get(trial.id), folder, reused=False)
+
+
+def _check_room(experiments: Iterable[Experiment]) -> None:
+    """See `check_room`; of machines that are not this one their own workers find out."""
+    if "RAY_ADDRESS" in os.environ:
+        return
+    for experiment in experiments:
+        check_room(experiment, experiment.resources.workers)
 
 
 def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.interrupts import INTERRUPTS
+from pg_platform.cluster.trial import LostError
 from pg_platform.config.plan import Trial
-from pg_platform.training.rows import Outcome, Row, shortage
+from pg_platform.training.rows import Outcome, Row
 
 
 class Ledger(tune.Callback):
@@ -66,17 +70,23 @@ class Ledger(tune.Callback):
         """The segment's process has returned."""
         self._release(self._planned(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial whose process was lost is about to be started again."""
+        planned = self._planned(trial)
+        self._release(planned)
+        if trial.config["segment"] not in self.ended:
+            self.conductor.lost(planned, _loss(trial), trial.num_failures, again=True)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial whose process died too often, or whose worker group gave up.
+        """A trial whose process was lost too often.
 
         Where Ray itself has died that is no fault of the trial, and this process ends.
         """
         INTERRUPTS.watchdog.look()
-        planned, error = self._planned(trial), str(trial.get_error() or "its process died")
+        planned = self._planned(trial)
         if trial.config["segment"] not in self.ended:
-            lacks = shortage(error)
             self.ended.add(trial.config["segment"])
-            self.conductor.fail(planned, error if lacks is None else f"{lacks}\n{error}")
+            self.conductor.lost(planned, _loss(trial), trial.num_failures, again=False)
         self._release(planned)
 
     def _release(self, planned: Trial) -> None:
@@ -87,3 +97,18 @@ class Ledger(tune.Callback):
 
     def _planned(self, trial: Any) -> Trial:
         return self.conductor.trials[trial.config["trial_id"]]
+
+
+def _loss(trial: Any) -> str:
+    """What took the trial's process last: in one line, then all that Ray knows of it."""
+    kept = trial.pickled_error_file
+    match None if kept is None else pickle.loads(Path(kept).read_bytes()):
+        case RayTaskError(cause=LostError() as lost):
+            return str(lost)
+        case RayTaskError() as error:
+            return f"{str(error).strip().rpartition(chr(10))[2]}\n{error}"
+        case RayActorError() as error:
+            node = "node has died" in str(error) or error.preempted
+            return f"its {'node' if node else 'process'} died\n{error}"
+        case other:
+            return f"its process was lost\n{other or trial.get_error()}"

@@ -52,5 +52,5 @@ class Limits:
 
 
 def _kind(error: str) -> str:
-    """What equal failures share: the last line of a traceback, without its numbers."""
-    return re.sub(r"\d+", "N", error.strip().rpartition("\n")[2])
+    """What equal failures share: the line that says what it is, without its numbers."""
+    return re.sub(r"\d+", "N", error.strip().partition("\n")[0])

@@ -10,12 +10,12 @@ from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import INTERRUPTS
-from pg_platform.cluster.player import told
 from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
+from pg_platform.training.failures import lasting, told
 from pg_platform.training.loop import train
-from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import TRIAL_ERRORS
+from pg_platform.training.place import Place, local_place, place_facts
+from pg_platform.training.rows import Outcome
 
 
 class LocalExecutor:
@@ -27,7 +27,8 @@ class LocalExecutor:
     def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:  # noqa: ARG002
         """Run to the end, or to a signal that asks for it.
 
-        Raises ValueError for more than one worker. A trial that fails is told to the record.
+        A trial that fails is told to the record; one that loses a process that decodes goes on
+        from its checkpoint, `max_failures` times. Raises ValueError for more than one worker.
         """
         if resources.workers > 1:
             raise ValueError(
@@ -45,21 +46,38 @@ class LocalExecutor:
     def _train(
         self, segment: Segment, conductor: Conductor, interrupted: Callable[[], bool]
     ) -> None:
-        trial, experiment = segment.trial, segment.experiment
-        place = local_place(experiment.resources)
-        folder = trial_folder(self.root, trial)
-        conductor.begin(trial)
-        conductor.record.facts(trial, place_facts(experiment, place.device))
-        try:
-            outcome = train(
-                experiment,
-                folder,
-                place=place,
-                report=partial(conductor.rows, trial),
-                should_stop=interrupted,
-                until=segment.until,
-            )
-        except (MemoryError, OSError, *TRIAL_ERRORS) as error:
-            conductor.fail(trial, told(error, str(folder)))
-        else:
-            conductor.end(trial, outcome)
+        trial, place = segment.trial, local_place(segment.experiment.resources)
+        most = conductor.rules.max_failures
+        for lost in range(most + 1):
+            conductor.begin(trial)
+            conductor.record.facts(trial, place_facts(segment.experiment, place.device))
+            try:
+                outcome = self._play(segment, place, conductor, interrupted)
+            except KeyboardInterrupt:  # the second one: what was checkpointed before stays
+                conductor.end(trial, Outcome.INTERRUPTED)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever ends a trial is told
+                text = told(error, str(trial_folder(self.root, trial)))
+                if lasting(error):
+                    conductor.fail(trial, text)
+                    return
+                conductor.lost(trial, text, lost + 1, again=lost < most)
+            else:
+                conductor.end(trial, outcome)
+                return
+
+    def _play(
+        self,
+        segment: Segment,
+        place: Place,
+        conductor: Conductor,
+        interrupted: Callable[[], bool],
+    ) -> Outcome:
+        return train(
+            segment.experiment,
+            trial_folder(self.root, segment.trial),
+            place=place,
+            report=partial(conductor.rows, segment.trial),
+            should_stop=interrupted,
+            until=segment.until,
+        )

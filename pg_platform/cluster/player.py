@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,34 +14,29 @@ import ray
 from ray import tune
 
 from pg_platform.cluster.stop_flag import StopPoll
-from pg_platform.cluster.trial import Assignment
+from pg_platform.cluster.trial import Assignment, LostError
 from pg_platform.config.experiment import Experiment
+from pg_platform.training.failures import lasting, told
 from pg_platform.training.loop import train
 from pg_platform.training.place import Place, local_place, place_facts
-from pg_platform.training.rows import (
-    DISK_FULL,
-    TRIAL_ERRORS,
-    Outcome,
-    Row,
-    shortage,
-)
+from pg_platform.training.rows import Outcome, Row
 
 REPORT_SECONDS = 1.0
 """How long a trial of one worker keeps its rows before it sends them."""
 
 
 def play_alone(assignment: Assignment) -> None:
-    """Train one segment in this process, the only worker; an error is reported, not raised.
+    """Train one segment in this process, the only worker.
 
-    The same numbers, or the same disk, would fail again: said once, and not tried again by Tune.
+    An error that would come again is reported, not raised: Tune tries again what is raised.
     """
     report = Report(tune.report, every_seconds=REPORT_SECONDS)
     try:
         play(assignment, local_place(experiment_of(assignment).resources), report)
-    except (MemoryError, OSError, *TRIAL_ERRORS) as error:
+    except Exception as error:
         text = told(error, assignment.folder)
-        if isinstance(error, OSError) and not text.startswith(DISK_FULL):
-            raise  # it may pass
+        if not lasting(error):
+            raise LostError(text) from error
         report.end("failed", error=text)
 
 
@@ -65,18 +59,6 @@ def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
 def experiment_of(assignment: Assignment) -> Experiment:
     """The experiment that was sent as text."""
     return Experiment.model_validate_json(assignment.experiment)
-
-
-def told(error: BaseException, folder: str) -> str:
-    """The traceback of a trial that writes to `folder`.
-
-    Where memory or disk have run out it begins with that, see `shortage`.
-    """
-    text = "".join(traceback.format_exception(error))
-    if (lacks := shortage(text)) is None:
-        return text
-    place = f" {folder}:" if lacks == DISK_FULL else ""
-    return f"{lacks}:{place} {str(error).strip().partition(chr(10))[0]}\n{text}"
 
 
 class Report:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Resources
 from pg_platform.config.plan import Trial
 from pg_platform.results.runs import TrialRuns
 from pg_platform.training.rows import Row
+
+
+def error_log(folder: Path) -> Path:
+    """Where the errors of the trial are written that has its checkpoints in `folder`."""
+    return folder / "errors.log"
+
+
+def headline(error: str) -> str:
+    """The first line of an error, which says what it is."""
+    return error.partition("\n")[0]
 
 
 @dataclass
@@ -78,8 +91,18 @@ class Record:
         self.screen.show(trial, "finished")
         self.on_end()
 
+    def restart(self, trial: Trial, error: str, count: str) -> None:
+        """The trial's process was lost, and it is started again: the how many-th time of how many.
+
+        `error` is one line, and then what else is known.
+        """
+        self._log(trial, error)
+        self.say(f"{trial.name}: {headline(error)}; starting it again ({count})")
+        self.screen.show(trial, "waiting")
+
     def fail(self, trial: Trial, error: str) -> None:
-        """The trial failed."""
+        """The trial failed; `error` is one line, and then the traceback."""
+        self._log(trial, error)
         self.runs.fail(trial, error, "error")
         self.verdict.failed[trial.id] = error
         self.screen.show(trial, "failed")
@@ -87,6 +110,7 @@ class Record:
 
     def infeasible(self, trial: Trial, error: str) -> None:
         """The trial's point needs more memory than there is."""
+        self._log(trial, error)
         self.runs.fail(trial, error, "infeasible")
         self.verdict.infeasible[trial.id] = error
         self.screen.show(trial, "infeasible")
@@ -105,6 +129,14 @@ class Record:
     def say(self, line: str) -> None:
         """A line for whoever watches."""
         self.screen.say(line)
+
+    def _log(self, trial: Trial, error: str) -> None:
+        """Keep what is known of an error beside the trial's checkpoints, after those before."""
+        file = error_log(self.runs.folder(trial))
+        with suppress(OSError):  # a full disk; the store has the error as well
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC  {error.rstrip()}\n\n")
 
     def _close(self, trial: Trial, reason: str, shown: str) -> None:
         self.runs.close(trial, reason)

@@ -55,6 +55,10 @@ class Standing:
         codes = {t.name: code_of(self.finished[t.id]) for t in self.trials if t.id in self.finished}
         return {name: code for name, code in codes.items() if code != code_identity()}
 
+    def kept(self, word: str) -> list[str]:
+        """The trials that are not run because they stand as `word`: failed, infeasible, pruned."""
+        return [trial_id for trial_id, told in self.told.items() if told == word]
+
     def history(self, trial: Trial, metric: Metric) -> list[tuple[int, float]]:
         """(epoch, value) of a finished trial."""
         run = self.finished[trial.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -40,6 +41,7 @@ class RayExecutor:
         Raises ClusterError where Ray cannot be had or no node can hold a worker. Where Ray dies
         meanwhile the process ends, see `watchdog`.
         """
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells of deaths
         with ray_cluster() as health:
             guard = Guard(
                 grace=conductor.grace,
@@ -83,9 +85,8 @@ class RayExecutor:
     ) -> tune.Tuner:
         scratch = self.root / "tune" / str(os.getpid())
         shutil.rmtree(scratch, ignore_errors=True)
-        deaths = conductor.rules.max_failures
         nested = self.worker_group or resources.workers > 1
-        trainable = on_workers(resources, scratch, deaths) if nested else in_process(resources)
+        trainable = on_workers(resources, scratch) if nested else in_process(resources)
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -99,7 +100,7 @@ class RayExecutor:
                 storage_path=str(scratch),
                 verbose=0,
                 callbacks=[ledger],
-                failure_config=tune.FailureConfig(max_failures=deaths),
+                failure_config=tune.FailureConfig(max_failures=conductor.rules.max_failures),
             ),
         )
 

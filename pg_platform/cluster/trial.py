@@ -15,6 +15,14 @@ from pg_platform.config.experiment import Resources
 Trainable = Callable[[dict[str, Any]], None]
 
 
+class LostError(RuntimeError):
+    """A trial was ended by what may pass, as the death of a process; its text is that of `told`."""
+
+
+class LastingError(RuntimeError):
+    """A trial was ended by what would come again; its text is that of `told`."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What a trial's process is told; plain values, so that Tune can store it."""
@@ -41,16 +49,13 @@ def in_process(resources: Resources) -> Trainable:
     return trainable
 
 
-def on_workers(resources: Resources, storage: Path, deaths: int) -> Trainable:
-    """A trainable whose trial is a TorchTrainer with `resources.workers` workers.
-
-    A worker that dies is started again `deaths` times, from the last checkpoint.
-    """
+def on_workers(resources: Resources, storage: Path) -> Trainable:
+    """A trainable whose trial is a TorchTrainer with `resources.workers` workers."""
 
     def trial(config: dict[str, Any]) -> None:
         from pg_platform.cluster.workers import train_on_workers
 
-        train_on_workers(Assignment(**config), resources, storage, deaths)
+        train_on_workers(Assignment(**config), resources, storage)
 
     trainable: Trainable = tune.with_resources(trial, {DRIVER_RESOURCE: 1})
     return trainable

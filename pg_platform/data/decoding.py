@@ -5,32 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import tee
-from math import ceil
+from itertools import chain, tee
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import Crop
 from pg_platform.data.crops import Cuts, cut, cut_plain, random_boxes
+from pg_platform.data.loader_processes import (
+    LOOK_SECONDS,
+    PATIENCE_SECONDS,
+    check_shared_memory,
+    chunk_size,
+    chunks_ahead,
+    no_room,
+    patiently,
+    shared_bytes,
+)
 from pg_platform.data.split import Encoded, Images
 
 _TORCHVISIONS_PLACE = re.compile(r"^.*\.cpp:\d+, ")
-
-CHUNK = 16
-"""A process decodes so many images at once; a batch is put together from such chunks."""
-
-MOST_CHUNKS = 64
-"""A batch has no more chunks than this: each holds a file descriptor until it is used."""
-
-CHUNKS_AHEAD = 32
-"""Other processes decode this far ahead, all together."""
 
 
 @dataclass(frozen=True)
@@ -41,37 +41,54 @@ class Decoder:
     encoded: Encoded
     law: Crop | None
     size: int
+    patience: float = PATIENCE_SECONDS
+    """Seconds that a chunk of another process is waited for."""
 
     def views(self, cuts: Iterable[Cuts], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `cuts`, what is cut, and the positions (n,) that are shown.
 
         Views are (views, n, 3, size, size) uint8 on `device`. The next image of the split that
         can be decoded stands in for a broken one, and its position is the one shown. Raises
-        ValueError when too many are broken (Images.report_broken). The processes end with the
-        iterator.
+        ValueError when too many are broken (Images.report_broken), or where shared memory is too
+        small for the processes that decode, and LoaderLostError where one of those is lost. They
+        end with the iterator.
         """
-        cuts, ahead = tee(cuts)
-        parts = iter(self._loader((task for one in ahead for task in _tasks(one)), device))
+        cuts = iter(cuts)
+        first = next(cuts, None)
+        if first is None:
+            return
+        self._check_room(first)
+        cuts, ahead = tee(chain([first], cuts))
+        parts = self._parts((task for one in ahead for task in _tasks(one)), device)
         for one in cuts:
-            own = [next(parts) for _ in _tasks(one)]
-            for part in own:
-                self.images.report_broken(part.broken)
-            yield (
-                torch.cat([part.views.to(device, non_blocking=True) for part in own], dim=1),
-                torch.tensor([position for part in own for position in part.positions]),
-            )
+            # in a function of its own, which lets go of the chunks and of their shared memory
+            yield self._batch([next(parts) for _ in _tasks(one)], device)
 
-    def _loader(self, tasks: Iterable[_Task], device: torch.device) -> DataLoader[_Decoded]:
+    def _check_room(self, cuts: Cuts) -> None:
+        views, images = cuts.uniform.shape[:2]
+        check_shared_memory(shared_bytes(images, views, self.size, self.encoded.processes))
+
+    def _batch(self, parts: list[_Decoded], device: torch.device) -> tuple[Tensor, Tensor]:
+        for part in parts:
+            self.images.report_broken(part.broken)
+        return (
+            torch.cat([part.views.to(device, non_blocking=True) for part in parts], dim=1),
+            torch.tensor([position for part in parts for position in part.positions]),
+        )
+
+    def _parts(self, tasks: Iterable[_Task], device: torch.device) -> Iterator[_Decoded]:
         processes = self.encoded.processes
-        return DataLoader(
+        loader = DataLoader(
             _Decoding(self),
             batch_size=None,
             sampler=tasks,
             num_workers=processes,
-            prefetch_factor=max(2, ceil(CHUNKS_AHEAD / processes)) if processes else None,
+            prefetch_factor=chunks_ahead(processes) if processes else None,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # or it draws a seed from the global one
+            timeout=LOOK_SECONDS if processes else 0,
         )
+        return patiently(loader, self.patience) if processes else iter(loader)
 
 
 def decode(data: bytes) -> Tensor:
@@ -105,7 +122,7 @@ class _Decoded(NamedTuple):
 
 
 def _tasks(cuts: Cuts) -> Iterator[_Task]:
-    chunk = max(CHUNK, ceil(len(cuts.positions) / MOST_CHUNKS))
+    chunk = chunk_size(len(cuts.positions))
     for start in range(0, len(cuts.positions), chunk):
         rows = slice(start, start + chunk)
         yield _Task(cuts.positions[rows].tolist(), cuts.uniform[:, rows].numpy())
@@ -121,7 +138,7 @@ class _Decoding(Dataset[_Decoded]):
         broken: list[tuple[int, str]] = []
         found = [self._next_whole(position, broken) for position in task.positions]
         originals = [image for image, _ in found]
-        views = self._cut(originals, torch.from_numpy(task.uniform))
+        views = _shared(self._cut(originals, torch.from_numpy(task.uniform)))
         return _Decoded(views, [position for _, position in found], broken)
 
     def _next_whole(self, position: int, broken: list[tuple[int, str]]) -> tuple[Tensor, int]:
@@ -149,3 +166,18 @@ class _Decoding(Dataset[_Decoded]):
         boxes = random_boxes(uniform.flatten(0, 1), law, heights, widths)
         cuts = [cut(image, box, size) for image, box in zip(originals * views, boxes, strict=True)]
         return torch.stack(cuts).view(views, -1, 3, size, size)
+
+
+def _shared(views: Tensor) -> Tensor:
+    """`views`, in shared memory where another process is to have them.
+
+    They would be put there on their way, in a thread that can tell nobody that there is no room.
+    Raises NoRoomError.
+    """
+    if get_worker_info() is None:
+        return views
+    try:
+        return views.share_memory_()
+    except (OSError, RuntimeError):
+        # without the cause, whose words are those of a full disk
+        raise no_room(views.nbytes) from None

@@ -15,11 +15,17 @@ from pg_platform.data.crops import CROP_DRAWS, Cuts, cut_batch, random_boxes
 from pg_platform.data.decoding import Decoder
 from pg_platform.data.images import Images
 from pg_platform.data.membership import name_hash
-from pg_platform.data.sizes import check_pool, steps_in
+from pg_platform.data.sizes import EVALUATION_BATCH, check_pool, steps_in
 from pg_platform.data.views import Draws, draw_views, finish, normalize
 
-EVALUATION_BATCH = 256
-"""Images in a batch that nothing is learnt from; the validation views depend on it."""
+__all__ = [
+    "EVALUATION_BATCH",
+    "Batch",
+    "GameLoader",
+    "Share",
+    "plain_batches",
+    "validation_batches",
+]
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,16 @@ from pg_platform.config.experiment import (
     Stl10,
 )
 from pg_platform.data.listing import folder_images, parquet_roles, row_name
+from pg_platform.data.loader_processes import check_shared_memory, shared_bytes
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.packs import read_pack
 
 DIGITS, CIFAR10, STL10 = 1797, 50_000, 105_000
+
+EVALUATION_BATCH = 256
+"""Images in a batch that nothing is learnt from; the validation views depend on it."""
+
+_VIEWS = 2
 
 
 def check_sizes(experiments: Iterable[Experiment]) -> None:
@@ -36,6 +42,19 @@ def check_sizes(experiments: Iterable[Experiment]) -> None:
             known[experiment.data] = split_sizes(experiment.data)
         steps_in(known[experiment.data]["train"], experiment)
         check_pool(known[experiment.data]["val"], experiment)
+
+
+def check_room(experiment: Experiment, workers: int = 1) -> None:
+    """Refuse processes that decode more than the shared memory of this machine can hold.
+
+    `workers` of the experiment's are on it. Raises ValueError.
+    """
+    if not isinstance(experiment.data, ImageFolder | Parquet | Packed):
+        return
+    images = max(experiment.batch_size // experiment.resources.workers, EVALUATION_BATCH)
+    data = experiment.data
+    wanted = shared_bytes(images, _VIEWS, data.image_size, data.loader_processes)
+    check_shared_memory(wanted * workers)
 
 
 def steps_in(images: int, experiment: Experiment) -> int:

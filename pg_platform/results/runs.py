@@ -102,7 +102,7 @@ class TrialRuns:
     def open(self, trial: Trial) -> str:
         """The run of `trial`, created or taken up again."""
         self.opened.pop(trial.id, None)
-        if not self.folder(trial).exists():
+        if not any(self.folder(trial).glob("step-*")):
             self.opened[trial.id] = time.monotonic()
         elif unfinished := self.store.unfinished(trial.id):
             self.codes[trial.id] = joined(map(code_of, unfinished))

@@ -15,6 +15,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share, validation_batches
+from pg_platform.data.sizes import check_room
 from pg_platform.game.batch_norm import batch_norms, running_statistics
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
@@ -37,6 +38,7 @@ class Learner:
 
     def __init__(self, experiment: Experiment, place: Place) -> None:
         self.experiment, self.place = experiment, place
+        check_room(experiment)
         self.images = open_images(experiment.data, "train")
         self.loader = GameLoader(
             self.images, experiment, Share(place.rank, place.world), place.device

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-TRIAL_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What training raises where the same numbers would fail again: the trial failed, and is not tried
-again. Other errors, such as a full disk, may pass."""
-
 
 @dataclass(frozen=True)
 class Row:
