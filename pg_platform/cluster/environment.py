@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 
+from pg_platform.config.places import store_root
+
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no call home
     "RAY_AIR_NEW_OUTPUT": "0",  # our own table instead of Tune's
@@ -21,8 +23,10 @@ def prepare(address: str | None) -> None:
     """Set what Ray is to find: the cluster at `address`, else a private one behind a token.
 
     Ray's ports of a private cluster listen on every interface whatever its node address is, so
-    it admits only holders of a token that this process makes and its children inherit.
+    it admits only holders of a token that this process makes and its children inherit. Their
+    current folder is another, so the store is named to them by its absolute path.
     """
+    os.environ["PG_HOME"] = str(store_root())
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
     if address is not None:
