@@ -275,7 +275,7 @@ def _variant(
 def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
     """(run id, label, folder of checkpoints) of all that `target` names."""
     if Path(target).is_dir():
-        folder = Path(target).absolute()
+        folder = Path(target).resolve()
         run = store.find_by_checkpoints([str(folder), str(folder.parent)])
         yield (run.run_id if run else None), target, folder
         return
@@ -285,4 +285,4 @@ def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]
             f"{target} is no run id, no folder and no sweep with finished trials in {store.uri}"
         )
     for run in runs:
-        yield run.run_id, run.name, Path(run.tags["pg.checkpoints"])
+        yield run.run_id, run.name, store.checkpoints(run)

@@ -107,7 +107,9 @@ def test_pg_eval_writes_to_the_run_that_it_evaluates(tmp_path: Path) -> None:
         (after,) = store.finished_trials("train")
     assert after.run_id == before.run_id
     assert 0 < after.metrics["knn/top1_k5_T0.07"] <= after.metrics["knn/top5_k5_T0.07"] <= 1
-    by_folder = run(["pg-eval", "knn", before.tags["pg.checkpoints"], "--set", "k=5"], home)
+    by_folder = run(
+        ["pg-eval", "knn", str(home / before.tags["pg.checkpoints"]), "--set", "k=5"], home
+    )
     assert by_folder.stdout.splitlines()[0].endswith("  knn  (computed before)")
     assert by_folder.stdout.splitlines()[1:] == done.stdout.splitlines()[1:]
     assert f"top1_k5_T0.07     {after.metrics['knn/top1_k5_T0.07']:.4f}" in done.stdout

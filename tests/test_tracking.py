@@ -177,7 +177,8 @@ def test_files_lie_beside_the_database_and_readers_do_not_wait(
     store.put_text(run, "config/sweep.yaml", "name: x")
     (file,) = store.artifacts.glob(f"*/{run}/artifacts/config/sweep.yaml")
     assert file.read_text() == "name: x"
-    with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as database:
+    assert store.database is not None
+    with sqlite3.connect(store.database) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

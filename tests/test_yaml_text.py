@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.config.problems import Place
+from pg_platform.config.problems import ConfigError, Place
 from pg_platform.config.tree import Branch, Items, Leaf, Node, plain
 from pg_platform.config.yaml_text import compose, dump
 
@@ -60,6 +60,14 @@ def test_scalars_of_yaml_1_2(text: str, expected: object) -> None:
     value = parsed(f"key: {text}")["key"]
     assert value == expected
     assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "column"), [(r'"what\ud800"', 6), (r'["a", "\udcff"]', 12), (r'{"\udfff": 1}', 7)]
+)
+def test_half_a_character_is_refused_in_its_place(value: str, column: int) -> None:
+    with pytest.raises(ConfigError, match=rf"text:2:{column}: U\+D[0-9A-F]{{3}} in the text"):
+        parsed(f"name: x\nkey: {value}")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

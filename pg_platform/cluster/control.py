@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pg_platform.config.errors import InfrastructureError
+
 Verb = Literal["stop", "cancel", "kill"]
 _WRITE_SECONDS = 1.0
 
@@ -48,7 +50,7 @@ class Control:
     """One sweep's folder of status and requests, for both ends."""
 
     def __init__(self, root: Path, sweep: str) -> None:
-        self.sweep = sweep
+        self.root, self.sweep = root, sweep
         self.folder = root / "control" / sweep
         self.written = 0.0
 
@@ -95,19 +97,47 @@ class Control:
             self.written = time.monotonic()
             pid = os.getpid()
             driver = {"sweep": self.sweep, "pid": pid, "began": began(pid), "time": time.time()}
+            driver["home"] = str(self.root)  # a copy of the store has no driver
             _replace(self.folder / "status.json", json.dumps(driver | dict(status)))
 
     def status(self) -> dict[str, Any] | None:
         """What the driver said last; `running` only while its process lives. None: never ran.
 
-        One that was written before it held `began` reads as not running.
+        One that was written before it held `began` reads as not running, and so does one that was
+        copied with the store. Raises InfrastructureError for a file that is no status.
         """
         file = self.folder / "status.json"
         if not file.is_file():
             return None
-        status: dict[str, Any] = json.loads(file.read_text())
+        status = _read(file)
         lives = "began" in status and status["began"] == began(status["pid"])
-        return status | {"running": status["running"] and lives}
+        here = status.get("home", str(self.root)) == str(self.root)
+        return status | {"running": status["running"] and lives and here}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        status = json.loads(file.read_text())
+    except ValueError as error:  # text that is no UTF-8 is of that kind too
+        raise _no_status(file, str(error)) from error
+    match status:
+        case {"running": bool(), "pid": int(), "trials": [*trials]} if all(map(_is_trial, trials)):
+            return dict(status)
+    raise _no_status(file, "it lacks running, pid or trials with their states")
+
+
+def _is_trial(value: Any) -> bool:
+    match value:
+        case {"name": str(), "state": str(), "epoch": str(), "value": str()}:
+            return True
+    return False
+
+
+def _no_status(file: Path, why: str) -> InfrastructureError:
+    return InfrastructureError(
+        f"{file}: not as a driver writes it ({why}); delete it, and the sweep's next driver writes "
+        "it anew"
+    )
 
 
 def began(pid: int) -> str | None:

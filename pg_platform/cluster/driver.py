@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -115,7 +116,7 @@ def run_sweep(
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
     _check_room(sweep.experiments)
-    with only_driver(root, sweep.name):
+    with only_driver(root, sweep.name), ExitStack() as at_end:
         forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
         resources = resources_of(sweep, planned.trials, forecast)
         if retry.fresh:
@@ -123,6 +124,7 @@ def run_sweep(
         else:
             refuse_other_sweep(store, sweep, planned.trials)
         runs = TrialRuns.of_sweep(store, sweep, partial(trial_folder, root))
+        at_end.enter_context(runs.closing())
         control = Control(root, sweep.name)
         control.open()
         standing = look_up(runs, planned.trials, sweep, retry)

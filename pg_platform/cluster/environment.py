@@ -23,8 +23,10 @@ def prepare(address: str | None) -> None:
     """Set what Ray is to find: the cluster at `address`, else a private one behind a token.
 
     Ray's ports of a private cluster listen on every interface whatever its node address is, so
-    it admits only holders of a token that this process makes and its children inherit.
+    it admits only holders of a token that this process makes and its children inherit. Their
+    current folder is another, so the store is named to them by its absolute path.
     """
+    os.environ["PG_HOME"] = str(store_root())
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
     # A worker runs in another folder, where a relative one, or the default, would be another.

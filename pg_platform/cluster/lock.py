@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from pg_platform.config.errors import InfrastructureError
+from pg_platform.results.database import driver_lock, locked
+
+_PATIENCE_SECONDS = 1.0
+"""Whoever only looks whether a driver lives holds its lock for a moment."""
 
 
 class AlreadyRunningError(RuntimeError):
@@ -18,12 +23,12 @@ def only_driver(root: Path, name: str) -> Iterator[None]:
 
     Raises AlreadyRunningError where another process holds it.
     """
-    folder = root / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
+    lock = driver_lock(root, name)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(locked(lock, patience=_PATIENCE_SECONDS))
+        except InfrastructureError:
             raise AlreadyRunningError(
                 f"{name} is driven by another process already; watch it with pg-ui, or end that "
                 "process first"

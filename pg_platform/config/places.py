@@ -26,14 +26,27 @@ def sweeps() -> Path:
 
 
 def store_root() -> Path:
-    """The absolute folder of database, artifacts and checkpoints.
+    """The absolute folder of database, artifacts and checkpoints, symbolic links followed.
 
-    `PG_HOME` wins; else `runs/` in the checkout; else `runs/` in the current folder. ConfigError
-    where `PG_HOME` is the address of an object store.
+    `PG_HOME` wins; else `runs/` in the checkout; else `runs/` in the current folder. A relative
+    `PG_HOME` is meant from the current folder. ConfigError where it is the address of an object
+    store, ValueError where it cannot be a folder.
     """
     if home := os.environ.get("PG_HOME"):
         if is_address(home):
             raise ConfigError([f"PG_HOME: wants a folder of this machine, got {home}"])
-        return Path(absolute(home))
+        return _folder(home)
     in_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "sweeps").is_dir()
-    return (_CHECKOUT if in_checkout else Path.cwd()) / "runs"
+    return ((_CHECKOUT if in_checkout else Path.cwd()) / "runs").resolve()
+
+
+def _folder(home: str) -> Path:
+    try:
+        home.encode()
+        path = Path(absolute(home)).resolve()
+    except (UnicodeEncodeError, RuntimeError) as error:  # RuntimeError: no such user, or a circle
+        raise ValueError(f"PG_HOME={home!a}: no name of a folder ({error})") from error
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir():
+        raise ValueError(f"PG_HOME={home}: {there} is a file; give a folder, made if absent")
+    return path

@@ -25,6 +25,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]{1,100}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_HALF = re.compile("[\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -115,6 +116,8 @@ class _Composer:
         if len(path) > DEEPEST:
             raise ConfigError([f"{place}: more than {DEEPEST} levels of nesting"])
         self.refuse_extras(event, place)
+        if isinstance(event, yaml.ScalarEvent):
+            self.refuse_half_characters(event.value, place)
         match event:
             case yaml.ScalarEvent(style=None):
                 return Leaf(place, event.value, _value(event.value))
@@ -163,6 +166,12 @@ class _Composer:
         elif event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.refused.append(f"{place}: tag {tag} is not read; leave it out")
+
+    def refuse_half_characters(self, text: str, place: Place) -> None:
+        """Escapes can give half of a character of UTF-16, which no file and no store takes."""
+        if (found := _HALF.search(text)) is not None:
+            half = f"U+{ord(found[0]):04X}"
+            self.refused.append(f"{place}: {half} in the text is half a character; leave it out")
 
     def place(self, mark: Any) -> Place:
         """The spot of a mark of PyYAML's."""

@@ -1,24 +1,109 @@
-"""The files of a local store: its sqlite database and the lock that processes share."""
+"""The files of a local store: its sqlite database and the locks that processes share."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pg_platform.config.errors import InfrastructureError
 
-def write_ahead(database: Path) -> str:
-    """The URI of a sqlite file, made one in which readers do not wait for a writer."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    return f"sqlite:///{database}"
+BUSY_SECONDS = 20.0
+"""How long a database that another process holds is waited for; MLflow waits as long."""
+LOCK_SECONDS = 300.0
+"""How long a lock is waited for: the making of a store takes a minute on a machine at work."""
+_POLL_SECONDS = 0.05
+
+_REMEDIES = {
+    "SQLITE_NOTADB": "put a copy back, or move it away and a new store begins",
+    "SQLITE_CORRUPT": "put a copy back, or move it away and a new store begins",
+    "SQLITE_BUSY": "another process holds it; give the same command when that has ended",
+    "SQLITE_READONLY": "let this user write there, or name another folder with PG_HOME",
+    "SQLITE_CANTOPEN": "let this user write there, or name another folder with PG_HOME",
+    "SQLITE_PERM": "let this user write there, or name another folder with PG_HOME",
+    "SQLITE_FULL": "make room, then give the same command: nothing is lost",
+    "SQLITE_IOERR": "look after the disk and make room, then give the same command",
+}
+
+
+def write_ahead(database: Path) -> None:
+    """Makes a sqlite file, if absent, one in which readers do not wait for a writer.
+
+    Raises InfrastructureError where it is damaged or cannot be written.
+    """
+    try:
+        with closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as error:
+        raise InfrastructureError(what_fails(database, error)) from error
+
+
+def write_copy(source: Path, copy: Path) -> None:
+    """Writes all of a sqlite file as another one, in which readers do not wait for a writer."""
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("VACUUM INTO ?", [str(copy)])
+    write_ahead(copy)
+
+
+def sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
+    """The error of sqlite's below an error of a library that stands on it; None for others."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def what_fails(database: Path, error: sqlite3.Error) -> str:
+    """One line: the file, what sqlite says, and what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    known = (remedy for kind, remedy in _REMEDIES.items() if name.startswith(kind))
+    remedy = next(known, "put a copy back, or move it away and a new store begins")
+    return f"{database}: {str(error).partition(chr(10))[0]}; {remedy}"
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, made if absent, alone among the processes of this machine."""
+def locked(path: Path, patience: float = LOCK_SECONDS) -> Iterator[None]:
+    """Holds the lock file `path`, made if absent, alone among the processes of this machine.
+
+    Raises InfrastructureError where another process holds it for longer than `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _take(file.fileno(), fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                raise InfrastructureError(
+                    f"{path}: held by another process for {patience:g} s; end that one (fuser "
+                    "names it), then give the same command"
+                )
+            time.sleep(_POLL_SECONDS)
         yield
+
+
+def driver_lock(root: Path, name: str) -> Path:
+    """The lock file that a process holds while it drives the sweep or run `name`."""
+    return root / "locks" / f"{name}.lock"
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process of this machine holds a lock file; the system drops it when that dies."""
+    if not lock.is_file():
+        return False
+    handle = os.open(lock, os.O_RDONLY)
+    try:
+        return not _take(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
+from pg_platform.results.writer import StoreError
 from pg_platform.training.code import code_identity
 from pg_platform.training.rows import Row
 
@@ -61,10 +63,7 @@ class TrialRuns:
                 "pg.begun": str(time.time_ns()),
             },
         )
-        store.close_orphans(parent)
-        store.put_text(parent, SOURCE, sweep.source)
-        store.set_views(experiment_id, sweep_views(sweep.metric, list(sweep.parameters)))
-        return cls(
+        runs = cls(
             store,
             experiment_id,
             sweep=sweep.name,
@@ -72,6 +71,11 @@ class TrialRuns:
             parent=parent,
             folder=folder,
         )
+        with runs.closing():
+            store.close_orphans(parent)
+            store.put_text(parent, SOURCE, sweep.source)
+            store.set_views(experiment_id, sweep_views(sweep.metric, list(sweep.parameters)))
+        return runs
 
     @classmethod
     def found(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
@@ -123,7 +127,7 @@ class TrialRuns:
                 "pg.data": trial.data_hash,
                 "pg.shape": shape(trial.experiment),
                 "pg.code": code,
-                "pg.checkpoints": str(self.folder(trial)),
+                "pg.checkpoints": self.store.place(self.folder(trial)),
             },
             params=flat(trial.experiment.model_dump(mode="json")) | flat(trial.point),
         )
@@ -161,6 +165,28 @@ class TrialRuns:
             return {}
         seconds = time.monotonic() - self.opened[trial.id]
         return {"pg.seconds": f"{seconds:.3f}", "pg.images": str(self.images[trial.id])}
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Whatever ends the driver in here, the sweep's own run does not stay RUNNING."""
+        try:
+            yield
+        except BaseException as error:
+            self.store.lose_patience()  # it may be what failed
+            with suppress(StoreError):
+                self._give_up(error)
+            raise
+
+    def _give_up(self, error: BaseException) -> None:
+        assert self.parent is not None, "only a sweep has a run of its own"
+        if self.store.look(self.parent).status != "RUNNING":
+            return
+        self.store.close_orphans(self.parent)
+        if isinstance(error, KeyboardInterrupt):
+            self.store.finish(self.parent, "KILLED", "interrupted")
+        else:
+            said = str(error).strip().partition("\n")[0]
+            self.store.finish(self.parent, "FAILED", f"driver failed: {said or type(error)}")
 
     def close_sweep(self, *, failed: bool, interrupted: bool) -> None:
         """The sweep's own run ends as its trials did; waits until all rows are stored."""

@@ -1,23 +1,29 @@
 """The store of results: the only file that talks to MLflow.
 
-A store is a sqlite file with a folder of artifacts beside it, or whatever MLFLOW_TRACKING_URI
-names. Runs are addressed by their ids only; MLflow's active run is not used.
+A store is a sqlite file with a folder of artifacts beside it, which can be moved (relocation.py),
+or whatever MLFLOW_TRACKING_URI names. Runs are addressed by their ids only; MLflow's active run is
+not used.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
 import os
+import shutil
+import sqlite3
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 # MLflow reads these when it is imported. Its own retries stay short: the writer has patience.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -28,11 +34,21 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow.entities
+from alembic.util import CommandError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from pg_platform.config.sweep import Metric
-from pg_platform.results.database import locked, write_ahead
+from pg_platform.results.database import (
+    locked,
+    sqlite_error,
+    what_fails,
+    write_ahead,
+    write_copy,
+)
+from pg_platform.results.relocation import ARTIFACTS, CHECKPOINTS, follow
 from pg_platform.results.saved_views import View, encode, read_by
 from pg_platform.results.stored_run import Ending, StoredRun
 from pg_platform.results.tables import Table
@@ -54,6 +70,9 @@ NOTE_LIMIT = 8000  # characters of a tag's value; MLflow cuts what is longer
 PATIENCE = Patience()
 _PARAMS_PER_CALL = 100
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_Answer = TypeVar("_Answer")
+DATABASE = "mlflow.db"
+_LOCK = ".store.lock"
 
 # A failed statement is logged there with its traceback; it is raised as StoreError here.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -66,27 +85,45 @@ class Store:
     where it does not answer. `log` raises neither: it only queues.
     """
 
-    def __init__(self, uri: str, root: Path, patience: Patience) -> None:
-        self.uri = uri
-        self.artifacts = root / "artifacts"
-        self._lock = root / ".store.lock"
-        self._client = _ask(MlflowClient, uri)
+    def __init__(self, uri: str, root: Path, patience: Patience, database: Path | None) -> None:
+        """`database` is the file of a store that lies in `root`; None for one that lies elsewhere.
+
+        Raises StoreError where MLflow cannot use it.
+        """
+        self.uri, self.root, self.database = uri, root, database
+        self.artifacts = root / ARTIFACTS
+        self._lock = root / _LOCK
+        self._client = self._once(MlflowClient, uri)
         self._patience = patience
         self._writer = Writer(self._send, patience)
         self._marks: dict[str, dict[str, int]] = {}
 
     @classmethod
-    def open(cls, root: Path, patience: Patience = PATIENCE) -> Store:
+    def open(
+        cls,
+        root: Path,
+        patience: Patience = PATIENCE,
+        say: Callable[[str], object] = lambda line: sys.stderr.write(f"{line}\n"),
+    ) -> Store:
         """The store that MLFLOW_TRACKING_URI names, else `root`/mlflow.db, created if absent.
 
-        Processes that open a new store at once wait for the first to create it.
+        Processes that open a new store at once wait for the first to create it. One that was
+        moved is told through `say`. Raises InfrastructureError where there can be none.
         """
-        root = root.absolute()
-        root.mkdir(parents=True, exist_ok=True)
-        with locked(root / ".store.lock"):
-            uri = os.environ.get("MLFLOW_TRACKING_URI") or write_ahead(root / "mlflow.db")
-            store = cls(uri, root, patience)
-            store._ask(store._client.search_experiments, max_results=1)
+        root = root.resolve()
+        with _holding(root):
+            if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+                store = cls(uri, root, patience, None)
+                store._ask(store._client.search_experiments, max_results=1)
+                return store
+            database = root / DATABASE
+            if not database.exists() or not database.stat().st_size:
+                _make(root, database)
+            write_ahead(database)
+            store = cls(uri_of(database), root, patience, database)
+            store._once(store._client.search_experiments, max_results=1)
+            if (told := store._once(follow, database)) is not None:
+                say(told)
         return store
 
     def __enter__(self) -> Self:
@@ -207,8 +244,17 @@ class Store:
 
     def find_by_checkpoints(self, folders: Collection[str]) -> StoredRun | None:
         """The oldest trial whose checkpoints lie in one of `folders`; None where there is none."""
-        found = (run for run in self._trials() if run.tags["pg.checkpoints"] in folders)
+        found = (run for run in self._trials() if str(self.checkpoints(run)) in folders)
         return next(found, None)
+
+    def checkpoints(self, trial: StoredRun) -> Path:
+        """The folder where the checkpoints of a trial lie."""
+        return self.root / trial.tags[CHECKPOINTS]
+
+    def place(self, folder: Path) -> str:
+        """How the store knows a folder: by its path below it, so that both can be moved."""
+        inside = self.database is not None and folder.is_relative_to(self.root)
+        return str(folder.relative_to(self.root) if inside else folder)
 
     def close_orphans(self, sweep_run_id: str, keep: Collection[str] = ()) -> list[str]:
         """Ends as KILLED the trials that a dead driver left running, except keys in `keep`.
@@ -221,9 +267,25 @@ class Store:
             if run.status in ("RUNNING", "SCHEDULED") and run.key not in keep
         ]
         for run in orphans:
-            self.tag(run.run_id, {"pg.orphaned": "true", "pg.stop_reason": "driver died"})
-            self._ask(self._client.set_terminated, run.run_id, "KILLED")
+            self._orphan(run)
         return [run.name for run in orphans]
+
+    def close_abandoned(self, is_driven: Callable[[str], bool]) -> list[str]:
+        """Ends as KILLED the sweeps and trials, of the whole store, that dead drivers left running.
+
+        `is_driven` tells by the name of a sweep or run whether a driver lives. Returns the names
+        of the runs it ended.
+        """
+        with locked(self._lock):  # a driver that starts now opens its runs after this
+            running = [
+                run
+                for kind in ("trial", "sweep")
+                for run in self._search(self._experiments(), {"pg.kind": kind}, "RUNNING")
+                if not is_driven(_driver(run))
+            ]
+            for run in running:
+                self._orphan(run)
+        return [run.name for run in running]
 
     def log(self, run_id: str, rows: Iterable[Row]) -> None:
         """Queues rows. A (metric, step) that the run has, or a lower step, is not written again.
@@ -235,6 +297,10 @@ class Store:
     def flush(self) -> None:
         """Waits until all queued rows are stored; StoreError says what is not."""
         self._writer.flush()
+
+    def lose_patience(self) -> None:
+        """From now on nothing is tried again: whoever calls is about to end."""
+        self._patience = self._writer.patience = Patience(total=0)
 
     def close(self) -> None:
         """Flushes and ends the writing thread."""
@@ -258,7 +324,7 @@ class Store:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run, replacing those it has."""
-        entities = [mlflow.entities.RunTag(key, value) for key, value in tags.items()]
+        entities = [mlflow.entities.RunTag(k, v) for k, v in _storable(tags).items()]
         self._ask(self._client.log_batch, run_id, tags=entities)
 
     def note(self, run_id: str, markdown: str) -> None:
@@ -302,7 +368,7 @@ class Store:
 
     def put_text(self, run_id: str, path: str, content: str) -> None:
         """Writes a text file of a run, such as "config/sweep.yaml", replacing it."""
-        self.put_bytes(run_id, path, content.encode())
+        self.put_bytes(run_id, path, _written_out(content).encode())
 
     def text(self, run_id: str, path: str) -> str:
         """Reads a text file of a run."""
@@ -380,12 +446,19 @@ class Store:
         pause, deadline = self._patience.first, time.monotonic() + self._patience.total
         while True:
             try:
-                return _ask(call, *arguments, **options)
+                return self._once(call, *arguments, **options)
             except StoreUnavailableError:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, self._patience.longest)
+
+    def _once(self, call: Callable[..., _Answer], *arguments: Any, **options: Any) -> _Answer:
+        """Calls MLflow; its errors become ours, those that may pass marked as such."""
+        try:
+            return call(*arguments, **options)
+        except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
+            raise _ours(error, self.database) from error
 
     def _all_pages(self, search: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
         found, token = [], None
@@ -396,9 +469,14 @@ class Store:
             if not token:
                 return found
 
-    def _search(self, experiment_ids: list[str], tags: Mapping[str, str]) -> list[StoredRun]:
+    def _search(
+        self, experiment_ids: list[str], tags: Mapping[str, str], status: str | None = None
+    ) -> list[StoredRun]:
         assert not any("'" in value for value in tags.values()), f"a quote in {tags}"
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        if status is not None:
+            conditions.append(f"attributes.status = '{status}'")
+        wanted = " and ".join(conditions)
         oldest_first = ["attributes.start_time ASC"]
         runs = self._all_pages(
             self._client.search_runs, experiment_ids, wanted, order_by=oldest_first
@@ -417,12 +495,16 @@ class Store:
             "mlflow.experiment.primaryMetric.name": metric.name,
             "mlflow.experiment.primaryMetric.greaterIsBetter": str(metric.goal == "maximize"),
         }
-        place = None if self.uri.startswith("http") else str(self.artifacts / name)
+        place = None if self.uri.startswith("http") else (self.artifacts / name).as_uri()
         return str(self._ask(self._client.create_experiment, name, place, tags))
 
     def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
-        run = self._ask(self._client.create_run, experiment_id, run_name=name, tags=dict(tags))
+        run = self._ask(self._client.create_run, experiment_id, run_name=name, tags=_storable(tags))
         return str(run.info.run_id)
+
+    def _orphan(self, run: StoredRun) -> None:
+        self.tag(run.run_id, {"pg.orphaned": "true", "pg.stop_reason": "driver died"})
+        self._ask(self._client.set_terminated, run.run_id, "KILLED")
 
     def _reopen(self, run: StoredRun) -> None:
         for ended in {"pg.stop_reason", "pg.orphaned"} & run.tags.keys():
@@ -437,21 +519,86 @@ class Store:
 
     def _send(self, run_id: str, values: Sequence[Measurement]) -> None:
         if run_id not in self._marks:
-            stored = _ask(self._client.get_run, run_id).data.to_proto().metrics
+            stored = self._once(self._client.get_run, run_id).data.to_proto().metrics
             self._marks[run_id] = {metric.key: metric.step for metric in stored}
         new, marks = beyond(values, self._marks[run_id])
-        _ask(self._client.log_batch, run_id, metrics=[_metric(value) for value in new])
+        self._once(self._client.log_batch, run_id, metrics=[_metric(value) for value in new])
         self._marks[run_id] = marks
 
 
-def _ask(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Calls MLflow; its errors become ours, those that may pass marked as such."""
+def uri_of(database: Path) -> str:
+    """The URI of a sqlite file, whatever characters its path has.
+
+    It names the driver: of a URI without one MLflow makes the folder that its text spells.
+    """
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
+
+
+@contextmanager
+def _holding(root: Path) -> Iterator[None]:
+    """Alone in the folder of a store, made if absent, while it is opened."""
     try:
-        return call(*arguments, **options)
-    except MlflowException as error:
-        status = error.get_http_status_code()
-        kind = StoreUnavailableError if status >= 500 or status == 429 else StoreError
-        raise kind(str(error).strip().partition("\n")[0]) from error
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root / _LOCK):
+            yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        remedy = "make room there" if full else "let this user write there"
+        raise StoreError(
+            f"{error.filename or root}: {str(error.strerror or error).lower()}; the store of "
+            f"results is to lie there: {remedy}, or name another folder with PG_HOME"
+        ) from error
+
+
+def _make(root: Path, database: Path) -> None:
+    """Makes an empty store aside, then puts it in its place whole: half a one cannot be mended."""
+    aside = root / ".new-store"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        half, whole = aside / "half.db", aside / "whole.db"
+        write_ahead(half)
+        MlflowClient(uri_of(half)).search_experiments(max_results=1)
+        write_copy(half, whole)
+        os.replace(whole, database)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        raise _ours(error, database) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _ours(error: Exception, database: Path | None) -> StoreError:
+    """What MLflow says of the store at `database`, None for one elsewhere, in a line."""
+    said = str(error).strip().partition("\n")[0]
+    status = error.get_http_status_code() if isinstance(error, MlflowException) else 400
+    kind = StoreUnavailableError if status >= 500 or status == 429 else StoreError
+    if database is None:
+        return kind(said)
+    if (below := sqlite_error(error)) is not None:
+        return kind(what_fails(database, below))
+    if isinstance(error, CommandError) or "database schema" in said:
+        why = said.partition(". Take")[0]
+        return StoreError(
+            f"{database}: MLflow {version('mlflow')} cannot use it ({why}). Where a newer MLflow "
+            "wrote it, use that one; where an older one did, make a copy, then: "
+            f"mlflow db upgrade '{uri_of(database)}'"
+        )
+    return kind(said)
+
+
+def _driver(run: StoredRun) -> str:
+    """The name under which a trial or sweep is driven: a trial of no sweep by its own id."""
+    single = run.tags["pg.kind"] == "trial" and "mlflow.parentRunId" not in run.tags
+    return f"{run.tags['pg.sweep']}-{run.tags['pg.trial_id']}" if single else run.tags["pg.sweep"]
+
+
+def _storable(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: _written_out(value) for key, value in tags.items()}
+
+
+def _written_out(text: str) -> str:
+    """The text with what is no character of UTF-8, as parts of a file's name, written out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _stored(run: Any) -> StoredRun:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
+from pg_platform.results.database import driver_lock, is_held
 from pg_platform.results.saved_views import VIEWS, run_link, view_link
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
@@ -20,10 +21,12 @@ from pg_platform.results.tracking import Store
 def serve(root: Path, port: int, *, echo: Callable[[str], object]) -> None:
     """Serves the store on 127.0.0.1 until Ctrl-C, and says where to look once it answers.
 
-    A store that is a server already is only named. Raises InfrastructureError where the port is
-    taken or the server fails.
+    A store that is a server already is only named. Runs whose driver died are closed first.
+    Raises InfrastructureError where the port is taken or the server fails.
     """
     with Store.open(root) as store:
+        if store.database is not None:  # drivers on other stores may live on other machines
+            _close_abandoned(store, echo)
         uri, artifacts, sweeps = store.uri, store.artifacts, store.sweeps()
     if uri.startswith("http"):
         _say(links(uri, sweeps), echo)
@@ -47,7 +50,7 @@ def server_command(uri: str, artifacts: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", uri),
-        *("--default-artifact-root", str(artifacts)),
+        *("--default-artifact-root", artifacts.as_uri()),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1", "--uvicorn-opts", "--log-level=critical"),
     ]
@@ -72,6 +75,12 @@ def links(base_url: str, sweeps: Sequence[StoredRun]) -> Iterator[str]:
         yield f"  {'Report':<16}{run_link(base, sweep.experiment_id, sweep.run_id)}"
         for key, name in VIEWS.items():
             yield f"  {name:<16}{view_link(base, sweep.experiment_id, key)}"
+
+
+def _close_abandoned(store: Store, echo: Callable[[str], object]) -> None:
+    closed = store.close_abandoned(lambda name: is_held(driver_lock(store.root, name)))
+    if closed:
+        echo(f"closed, as their driver has died: {', '.join(closed)}")
 
 
 def _say(lines: Iterator[str], echo: Callable[[str], object]) -> None:

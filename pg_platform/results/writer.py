@@ -97,7 +97,7 @@ class Writer:
 
     def __init__(self, send: Send, patience: Patience) -> None:
         self._send = send
-        self._patience = patience
+        self.patience = patience
         self._lock = threading.Lock()
         self._queue: dict[str, list[Measurement]] = {}
         self._refused: list[str] = []
@@ -133,7 +133,7 @@ class Writer:
             self._job = self._thread.submit(self._drain)
 
     def _drain(self) -> None:
-        pause, deadline = self._patience.first, time.monotonic() + self._patience.total
+        pause, deadline = self.patience.first, time.monotonic() + self.patience.total
         while (batch := self._head()) is not None:
             run_id, values = batch
             try:
@@ -142,12 +142,12 @@ class Writer:
                 if time.monotonic() >= deadline:
                     raise self._gave_up(error) from error
                 time.sleep(pause)
-                pause = min(2 * pause, self._patience.longest)
+                pause = min(2 * pause, self.patience.longest)
                 continue
             except StoreError as error:
                 self._refused.append(f"run {run_id}, {len(values)} values: {error}")
             self._drop(run_id, len(values))
-            pause, deadline = self._patience.first, time.monotonic() + self._patience.total
+            pause, deadline = self.patience.first, time.monotonic() + self.patience.total
 
     def _head(self) -> tuple[str, list[Measurement]] | None:
         with self._lock:
@@ -168,6 +168,6 @@ class Writer:
             unsent = sum(map(len, self._queue.values()))
             return StoreUnavailableError(
                 f"{unsent} metric values of {len(self._queue)} runs could not be written in "
-                f"{self._patience.total:g} s ({error}); they stand in metrics.jsonl of their "
+                f"{self.patience.total:g} s ({error}); they stand in metrics.jsonl of their "
                 "trials, and the same command writes them once the store answers"
             )
