@@ -54,7 +54,9 @@ class BlockedImage:
         reader = self._reader(command)
         if mend:
             self.mend()
-        (reader.parent() if parent else reader).kill()
+        ends = reader.parent() if parent else reader
+        assert ends is not None, "the process that reads was started by the command"
+        ends.kill()
         reader.wait()
         os.close(writing)
         return True

@@ -26,7 +26,7 @@ SHARED_BY_TWO = {**ONE, "resources": {"workers": 2}}
 def with_words_for_labels(folder: Path) -> Mapping[str, Any]:
     """A parquet file whose footer is sound: only who opens the images sees what is wrong."""
     images = [image for image, _ in encoded_digits(400, "png", (12, 12))]
-    file = write_parquet(folder / "words.parquet", images, ["a digit"] * len(images))
+    file = write_parquet(folder / "words.parquet", images, ["a digit"] * len(images))  # type: ignore[list-item]
     return {"kind": "parquet", "path": str(file), "image_size": 16}
 
 

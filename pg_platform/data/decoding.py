@@ -177,7 +177,8 @@ def _shared(views: Tensor) -> Tensor:
     if get_worker_info() is None:
         return views
     try:
-        return views.share_memory_()
+        shared: Tensor = views.share_memory_()
     except (OSError, RuntimeError):
         # without the cause, whose words are those of a full disk
         raise no_room(views.nbytes) from None
+    return shared

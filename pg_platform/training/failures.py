@@ -15,7 +15,7 @@ _OF_THE_MOMENT = (
     ConnectionError,
     TimeoutError,
     LoaderLostError,
-    distributed.DistError,  # type: ignore[attr-defined]
+    distributed.DistError,
 )
 _NUMBERS = {
     errno.EAGAIN,
