@@ -71,6 +71,7 @@ def test_another_setting_is_another_sweep_with_runs_of_its_own(tmp_path: Path, h
     assert "sweep: small\n" in report(home, "small")
 
 
+@pytest.mark.slow
 def test_more_seeds_and_values_extend_the_sweep(tmp_path: Path, home: Path) -> None:
     file = written(tmp_path)
     play(file, home)
@@ -177,6 +178,7 @@ def test_other_images_under_one_path_are_another_sweep(tmp_path: Path, home: Pat
     assert "the images are others" in refused.stderr
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_of_the_variant_that_ran_last(tmp_path: Path, home: Path) -> None:
     file = written(tmp_path)
     for epochs in (1, 2):
@@ -221,6 +223,7 @@ def folder_of_images(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_search_is_reported_with_the_points_that_it_chose(tmp_path: Path, home: Path) -> None:
     file = written(tmp_path, {"method": "bayes", "samples": 2})
     play(file, home, "experiment.epochs=2")
