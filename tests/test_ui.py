@@ -20,7 +20,7 @@ def test_the_server_is_small_and_on_loopback_only() -> None:
     assert command[1:4] == ["-m", "mlflow", "server"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert options["--backend-store-uri"] == "sqlite:////store/mlflow.db"
-    assert options["--default-artifact-root"] == "/store/artifacts"
+    assert options["--default-artifact-root"] == "file:///store/artifacts"
     assert (options["--host"], options["--port"], options["--workers"]) == (
         "127.0.0.1",
         "5001",

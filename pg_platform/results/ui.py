@@ -25,14 +25,14 @@ def serve(root: Path, port: int, *, echo: Callable[[str], object]) -> None:
     Raises InfrastructureError where the port is taken or the server fails.
     """
     with Store.open(root) as store:
+        if store.uri.startswith("http"):
+            _say(links(store.uri, store.sweeps()), echo)
+            return
+        if _is_taken(port):
+            raise InfrastructureError(f"port {port} is taken; give another one with --port")
         if store.database is not None:  # drivers on other stores may live on other machines
             _close_abandoned(store, echo)
         uri, artifacts, sweeps = store.uri, store.artifacts, store.sweeps()
-    if uri.startswith("http"):
-        _say(links(uri, sweeps), echo)
-        return
-    if _is_taken(port):
-        raise InfrastructureError(f"port {port} is taken; give another one with --port")
     echo("MLflow is starting; this takes 10 to 30 s")
     command = server_command(uri, artifacts, port)
     # The server gets Ctrl-C too, and ends.
