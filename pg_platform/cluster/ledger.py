@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.interrupts import INTERRUPTS
@@ -89,6 +93,14 @@ class Ledger(tune.Callback):
             self.conductor.lost(planned, _loss(trial), trial.num_failures, again=False)
         self._release(planned)
 
+    def on_nodes(self, nodes: Collection[str]) -> list[Trial]:
+        """The trials that have a process on one of these nodes."""
+        return [
+            self.conductor.trials[trial_id]
+            for trial_id, place in self.places.items()
+            if not _nodes(place).isdisjoint(nodes)
+        ]
+
     def _release(self, planned: Trial) -> None:
         """A net below Train's own tidying: its worker group must not outlive the trial."""
         place = self.places.pop(planned.id, {})
@@ -112,3 +124,11 @@ def _loss(trial: Any) -> str:
             return f"its {'node' if node else 'process'} died\n{error}"
         case other:
             return f"its process was lost\n{other or trial.get_error()}"
+
+
+def _nodes(place: dict[str, str]) -> set[str]:
+    """Where the processes of a trial are: on one node, or wherever its placement group is."""
+    if (group := place.get("placement_group")) is None:
+        return {place["node"]}
+    table = placement_group_table(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+    return set(table["bundles_to_node_id"].values())

@@ -44,12 +44,14 @@ def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
     """Train one segment at `place`; the last word of the segment is reported."""
     experiment = experiment_of(assignment)
     report.facts(place_facts(experiment, place.device))
+    poll = StopPoll(assignment.trial_id)
     outcome = train(
         experiment,
         Path(assignment.folder),
         place=place,
         report=report,
-        should_stop=StopPoll(assignment.trial_id),
+        should_stop=poll,
+        should_save=poll.should_save,
         until=assignment.until,
     )
     report.end(outcome.value)

@@ -27,6 +27,7 @@ _DRIVERS_AT_MOST = 1000
 _OBJECT_STORE_BYTES = 256 * 2**20  # trials exchange rows of metrics, never tensors
 _CONNECT_SECONDS = 10.0
 _JOIN_SECONDS = 18.0
+_DRAIN_SECONDS = 2.0
 _END_SECONDS = 30.0
 _STOP_SECONDS = 8.0
 _PROBE_SECONDS = 2.0
@@ -173,6 +174,23 @@ def _start_private() -> None:
     for started in ray._private.worker._global_node.all_processes.values():
         for each in started:  # ray.shutdown waits a second for each that SIGTERM does not end
             each.process.terminate = each.process.kill
+
+
+class Drains:
+    """Nodes that are about to be taken away, as a spot machine is; of a private cluster none."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.looked = time.monotonic()
+
+    def new(self) -> set[str]:
+        """The ids of nodes whose drain has begun since the call before; looks now and then."""
+        if "RAY_ADDRESS" not in os.environ or time.monotonic() - self.looked < _DRAIN_SECONDS:
+            return set()
+        self.looked = time.monotonic()
+        draining = set(ray._private.state.state.get_draining_nodes())
+        new, self.known = draining - self.known, draining
+        return new
 
 
 def check_capacity(wanted: Mapping[str, float]) -> None:

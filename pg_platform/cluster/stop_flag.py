@@ -1,8 +1,9 @@
-"""How a driver asks running trials to checkpoint and return."""
+"""How a driver asks running trials to checkpoint, and to return."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ _POLL_SECONDS = 0.5
 class _Flags:
     def __init__(self) -> None:
         self.raised: set[str] = set()
+        self.saves: Counter[str] = Counter()
 
     def set(self, trial_ids: Sequence[str], *, raised: bool) -> None:
         if raised:
@@ -25,8 +27,11 @@ class _Flags:
         else:
             self.raised -= set(trial_ids)
 
-    def is_raised(self, trial_id: str) -> bool:
-        return trial_id in self.raised
+    def save(self, trial_ids: Sequence[str]) -> None:
+        self.saves.update(trial_ids)
+
+    def asked(self, trial_id: str) -> tuple[bool, int]:
+        return trial_id in self.raised, self.saves[trial_id]
 
 
 class StopFlags:
@@ -45,6 +50,10 @@ class StopFlags:
         """Ask trials to stop, or take that back; returns at once."""
         self.actor.set.remote(list(trial_ids), raised=raised)
 
+    def save(self, trial_ids: Sequence[str]) -> None:
+        """Ask trials to leave a checkpoint and go on; returns at once."""
+        self.actor.save.remote(list(trial_ids))
+
 
 class StopPoll:
     """A trial's end: asks in the background, so that a training step never waits for it."""
@@ -54,17 +63,27 @@ class StopPoll:
         self.actor = ray.get_actor(_NAME, namespace=NAMESPACE)
         self.answer: Any = None
         self.asked = 0.0
+        self.stop = False
+        self.saves: int | None = None
+        """Checkpoints that were asked for before, since the first answer."""
+        self.to_save = False
 
     def __call__(self) -> bool:
-        """The newest answer that has arrived."""
+        """Whether to stop, by the newest answer that has arrived."""
+        self._listen()
+        return self.stop
+
+    def should_save(self) -> bool:
+        """Whether a checkpoint is wanted; True once for each time that it is."""
+        wanted, self.to_save = self.to_save, False
+        return wanted
+
+    def _listen(self) -> None:
         if self.answer is None:
-            if time.monotonic() - self.asked < _POLL_SECONDS:
-                return False
-            self.answer = self.actor.is_raised.remote(self.trial_id)
-            self.asked = time.monotonic()
-            return False
-        if not ray.wait([self.answer], timeout=0)[0]:
-            return False
-        raised = bool(ray.get(self.answer))
-        self.answer = None if not raised else self.answer
-        return raised
+            if time.monotonic() - self.asked >= _POLL_SECONDS:
+                self.answer = self.actor.asked.remote(self.trial_id)
+                self.asked = time.monotonic()
+        elif ray.wait([self.answer], timeout=0)[0]:
+            self.stop, saves = ray.get(self.answer)
+            self.to_save = self.to_save or (self.saves is not None and saves > self.saves)
+            self.saves, self.answer = saves, None

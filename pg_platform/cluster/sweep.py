@@ -20,7 +20,7 @@ from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.ledger import Ledger
-from pg_platform.cluster.ray_cluster import check_capacity, ray_cluster
+from pg_platform.cluster.ray_cluster import Drains, check_capacity, ray_cluster
 from pg_platform.cluster.requests import obey
 from pg_platform.cluster.stop_flag import StopFlags
 from pg_platform.cluster.trial import Assignment, in_process, on_workers, request
@@ -56,10 +56,13 @@ class RayExecutor:
         self, conductor: Conductor, resources: Resources, control: Control, guard: Guard
     ) -> None:
         check_capacity(request(resources))
-        flags = StopFlags()
+        flags, drains = StopFlags(), Drains()
 
         def look_around() -> None:
             guard.turn()
+            for trial in ledger.on_nodes(drains.new()):
+                conductor.record.say(f"{trial.name}: its node is drained; it leaves a checkpoint")
+                flags.save([trial.id])
             if guard.asked and conductor.closed is None:
                 conductor.record.verdict.stopped = True
                 conductor.close("interrupted")

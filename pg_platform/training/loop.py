@@ -30,11 +30,13 @@ def train(  # noqa: PLR0913 - most of them by keyword
     place: Place,
     report: Report,
     should_stop: Callable[[], bool],
+    should_save: Callable[[], bool] = lambda: False,
     until: int | None = None,
 ) -> Outcome:
     """Train to the last epoch, from the newest checkpoint in `folder` if there is one.
 
-    Where `until` is an epoch before the last one, training pauses at its end.
+    Where `until` is an epoch before the last one, training pauses at its end. Where `should_save`
+    says so, a checkpoint is left and training goes on.
 
     Every worker of `place` calls this. A run that was cut off anywhere and called again ends
     with the weights of a run that was not, bit for bit on the CPU with equal threads. Raises
@@ -46,14 +48,15 @@ def train(  # noqa: PLR0913 - most of them by keyword
     with alone as ours:
         if not ours:
             return Outcome.INTERRUPTED
-        return _train(learner, folder, report, should_stop, until)
+        return _train(learner, folder, report, should_stop, should_save, until)
 
 
-def _train(
+def _train(  # noqa: PLR0913 - as above
     learner: Learner,
     folder: Path,
     report: Report,
     should_stop: Callable[[], bool],
+    should_save: Callable[[], bool],
     until: int | None,
 ) -> Outcome:
     place, experiment = learner.place, learner.experiment
@@ -63,10 +66,15 @@ def _train(
         journal.restart(progress.rows)
     if progress.rows:
         report(progress.rows)
-    agree = Agreement(place)
+    stops, saves = Agreement(place), Agreement(place)
 
     def asked(step: int) -> bool:
-        return (place.world == 1 or step % STOP_POLL_STEPS == 0) and agree(should_stop())
+        if place.world > 1 and step % STOP_POLL_STEPS:
+            return False
+        stop = stops(should_stop())
+        if saves(should_save()):
+            learner.save(folder, progress)
+        return stop
 
     last = experiment.epochs if until is None else min(until, experiment.epochs)
     while progress.epoch < last:
