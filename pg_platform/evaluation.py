@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from pg_platform.config.document import Section
 from pg_platform.config.options import load_options
 from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
+from pg_platform.results.runs import EVALUATED_OLDER
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, checkpoint_of, load_trained
 
@@ -102,8 +103,9 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     with closing(Store.open(root)) as store:
         found = list(_targets(store, target))
         work = _Work(store, found, target, device, fresh, address, lenient=name in GROUPS)
-        for _, _, folder in work.targets:
-            load_trained(folder, torch.device("cpu"))  # all can be read before one is written to
+        # all can be read before one is written to
+        older = [load_trained(folder, torch.device("cpu")).older for _, _, folder in work.targets]
+        yield from work.warnings(older)
         for each in asked:
             yield from work.lines(each, options[each])
         if name not in GROUPS:
@@ -133,6 +135,14 @@ class _Work:
     address: str | None
     lenient: bool
     """Whether the others go on where one run cannot be evaluated."""
+
+    def warnings(self, older: Sequence[str | None]) -> Iterator[str]:
+        """What is told of each run whose newest checkpoint is damaged, once it stands with it."""
+        for (run_id, label, _), told in zip(self.targets, older, strict=True):
+            if told is not None:
+                if run_id is not None:
+                    self.store.tag(run_id, {EVALUATED_OLDER: told})
+                yield f"warning: {label}: {told}"
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
@@ -166,6 +176,8 @@ class _Work:
             return told_again(name, self.target, found)
         several = [(label, load_trained(f, self.device)) for _, label, f in self.targets]
         measured = evaluation.evaluate_together(several, options)
+        for label, trained in several:
+            measured = _cautioned(measured, trained, label)
         return kept(self.store, sweep, name, self.target, measured, key)
 
     def _known(self, run_id: str | None, name: str, key: str, options: Section) -> str | None:
@@ -191,9 +203,18 @@ def measure(
     """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot."""
     trained = load_trained(folder, device)
     try:
-        return load_evaluation(name).evaluate(trained, options)
+        measured = load_evaluation(name).evaluate(trained, options)
     except ValueError as error:
         return error
+    return _cautioned(measured, trained)
+
+
+def _cautioned(measured: Measured, trained: Trained, label: str = "") -> Measured:
+    """The same, whose words say where a newer checkpoint of the run was damaged."""
+    if trained.older is None:
+        return measured
+    caution = f"{label}: {trained.older}" if label else trained.older
+    return replace(measured, words="\n".join(filter(None, (measured.words, caution))))
 
 
 def _members(group: str) -> list[str]:

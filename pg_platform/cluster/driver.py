@@ -22,15 +22,17 @@ from pg_platform.cluster.standing import (
     look_up,
     resources_of,
 )
-from pg_platform.config.experiment import Resources
+from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import success
 from pg_platform.config.plan import Trial, plan, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
+from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_sizes
 from pg_platform.results.device_share import told_share
 from pg_platform.results.measure import threshold
+from pg_platform.results.progress import tracked
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
@@ -100,6 +102,7 @@ def run_sweep(
     """
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
+    _check_pixels(sweep.experiments)
     with only_driver(root, sweep.name):
         forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
         resources = resources_of(sweep, planned.trials, forecast)
@@ -130,6 +133,7 @@ def run_sweep(
 def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> TrainResult:
     """Run one trial, or not at all if the store holds it as finished."""
     check_sizes([trial.experiment])
+    _check_pixels([trial.experiment])
     folder = trial_folder(root, trial)
     with only_driver(root, f"{TRAIN}-{trial.id}"):
         metric = Metric(name=success(trial.experiment))
@@ -145,6 +149,13 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
             conductor.add([trial])
             _play(conductor, executor, trial.experiment.resources, control)
     return TrainResult(record.verdict, runs.ids.get(trial.id), folder, reused=False)
+
+
+def _check_pixels(experiments: Sequence[Experiment]) -> None:
+    """Refuse a pack whose pixels are not those of its manifest, before any trial starts."""
+    for pack in local_packs(experiment.data for experiment in experiments):
+        for _ in tracked(pack.checked(), f"hashes of {pack.folder}", len(pack.shards)):
+            pass
 
 
 def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:

@@ -55,6 +55,7 @@ class LocalExecutor:
                 report=partial(conductor.rows, trial),
                 should_stop=interrupted,
                 until=segment.until,
+                warn=partial(conductor.record.warn, trial),
             )
         except (MemoryError, OSError, *TRIAL_ERRORS) as error:
             conductor.fail(trial, told(error, str(folder)))

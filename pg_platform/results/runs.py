@@ -18,6 +18,10 @@ from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 from pg_platform.training.rows import Row
 
+RESUMED_OLDER, EVALUATED_OLDER = "pg.resumed_older", "pg.evaluated_older"
+"""The tags of a run that went on from, or was evaluated at, a checkpoint before its damaged newest.
+"""
+
 
 @dataclass
 class TrialRuns:
@@ -114,6 +118,10 @@ class TrialRuns:
     def tag(self, trial: Trial, facts: Mapping[str, str]) -> None:
         """Add facts known only where the trial runs: device, precision."""
         self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in facts.items()})
+
+    def warn(self, trial: Trial, told: str) -> None:
+        """The trial went on from an older checkpoint than its newest, for a reason."""
+        self.store.tag(self.ids[trial.id], {RESUMED_OLDER: told})
 
     def log(self, trial: Trial, rows: Sequence[Row]) -> None:
         """Queue rows, at least one, for the store's writer."""
