@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -23,6 +23,7 @@ from pg_platform.config.problems import DataError
 from pg_platform.data.identity import identity
 from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
+from pg_platform.results.runs import EVALUATED_OLDER
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, checkpoint_of, load_trained
 
@@ -113,7 +114,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
         if (variant := _variant(store, target, found)) is not None:
             yield f"{variant}, which ran last of the sweeps called {target}"
         work = _Work(store, found, target, lie_at, device, fresh, address, lenient=name in GROUPS)
-        work.check()
+        yield from work.warnings(work.check())
         for each in asked:
             yield from work.lines(each, options[each])
         if name not in GROUPS:
@@ -145,13 +146,16 @@ class _Work:
     lenient: bool
     """Whether the others go on where one run cannot be evaluated."""
 
-    def check(self) -> None:
+    def check(self) -> list[str | None]:
         """All can be read before one is written to, and images that may be others are theirs.
 
-        Raises CheckpointError or ValueError.
+        Of each run, what is to be told where its newest checkpoint is damaged. Raises
+        CheckpointError or ValueError.
         """
+        older = []
         for run_id, label, folder in self.targets:
             trained = load_trained(folder, torch.device("cpu"), self.moved)
+            older.append(trained.older)
             if run_id is not None and (self.moved or _relative(trained.experiment)):
                 found = identity(trained.experiment.data)
                 theirs = self.store.look(run_id).tags.get("pg.data", found)
@@ -161,6 +165,15 @@ class _Work:
                         f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
                         "folder of its own with --data path=FOLDER"
                     )
+        return older
+
+    def warnings(self, older: Sequence[str | None]) -> Iterator[str]:
+        """What is told of each run whose newest checkpoint is damaged, once it stands with it."""
+        for (run_id, label, _), told in zip(self.targets, older, strict=True):
+            if told is not None:
+                if run_id is not None:
+                    self.store.tag(run_id, {EVALUATED_OLDER: told})
+                yield f"warning: {label}: {told}"
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
@@ -197,6 +210,8 @@ class _Work:
             for _, label, folder in self.targets
         ]
         measured = evaluation.evaluate_together(several, options)
+        for label, trained in several:
+            measured = _cautioned(measured, trained, label)
         return kept(self.store, sweep, name, self.target, measured, key)
 
     def _known(self, run_id: str | None, name: str, key: str, options: Section) -> str | None:
@@ -226,9 +241,18 @@ def measure(
     """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot."""
     trained = load_trained(folder, device, moved)
     try:
-        return load_evaluation(name).evaluate(trained, options)
+        measured = load_evaluation(name).evaluate(trained, options)
     except ValueError as error:
         return error
+    return _cautioned(measured, trained)
+
+
+def _cautioned(measured: Measured, trained: Trained, label: str = "") -> Measured:
+    """The same, whose words say where a newer checkpoint of the run was damaged."""
+    if trained.older is None:
+        return measured
+    caution = f"{label}: {trained.older}" if label else trained.older
+    return replace(measured, words="\n".join(filter(None, (measured.words, caution))))
 
 
 def data_option(key: str, value: str) -> str:

@@ -60,8 +60,8 @@ class Scene:
             shutil.copytree(_whole(run), run)
 
 
-def two_runs(folder: Path) -> Scene:
-    """Train two seeds of a small game on digits for an epoch, and enter them as a sweep, `pair`."""
+def two_runs(folder: Path, epochs: int = 1) -> Scene:
+    """Train two seeds of a small game on digits, and enter them as a sweep, `pair`."""
     home, files = folder / "home", folder / "files"
     files.mkdir()
     runs, ids = [folder / "seed0", folder / "seed1"], []
@@ -70,7 +70,7 @@ def two_runs(folder: Path) -> Scene:
         experiment = store.experiment("pair", metric)
         parent = store.run(experiment, "pair", "pair", tags={"pg.kind": "sweep"})
         for seed, run in enumerate(runs):
-            small = {**SMALL, "data": DIGITS, "epochs": 1, "seed": seed}
+            small = {**SMALL, "data": DIGITS, "epochs": epochs, "seed": seed}
             chosen = Experiment.model_validate(small)
             place = local_place(chosen.resources)
             train(chosen, run, place=place, report=lambda _: None, should_stop=lambda: False)
@@ -96,11 +96,20 @@ def step_of(folder: Path) -> Path:
     return next(folder.glob("step-*"))
 
 
+def unsealed(step: Path) -> Path:
+    """The checkpoint as a version wrote it that kept no hashes."""
+    (step / "manifest.json").unlink(missing_ok=True)
+    progress = json.loads((step / "progress.json").read_text())
+    progress.pop("hashed", None)
+    (step / "progress.json").write_text(json.dumps(progress))
+    return step
+
+
 def data(val_fraction: float) -> Spoil:
     """Another share of the images in validation: 1797 digits, of which a few or none are left."""
 
     def spoil(scene: Scene) -> None:
-        file = step_of(scene.runs[0]) / "experiment.json"
+        file = unsealed(step_of(scene.runs[0])) / "experiment.json"
         experiment = json.loads(file.read_text())
         experiment["data"]["val_fraction"] = val_fraction
         file.write_text(json.dumps(experiment))
@@ -109,10 +118,11 @@ def data(val_fraction: float) -> Spoil:
 
 
 def checkpoint(name: str, content: bytes | None, trial: int = 0) -> Spoil:
-    """A file of the checkpoint with other content, or cut in the middle."""
+    """A file of the checkpoint with other content, or cut in the middle and found by its hash."""
 
     def spoil(scene: Scene) -> None:
-        file = step_of(scene.runs[trial]) / name
+        step = step_of(scene.runs[trial])
+        file = (step if content is None else unsealed(step)) / name
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2] if content is None else content)
 
@@ -120,7 +130,7 @@ def checkpoint(name: str, content: bytes | None, trial: int = 0) -> Spoil:
 
 
 def weights_of_another(scene: Scene) -> None:
-    file = step_of(scene.runs[0]) / "experiment.json"
+    file = unsealed(step_of(scene.runs[0])) / "experiment.json"
     file.write_text(file.read_text().replace('"vocab_size": 8', '"vocab_size": 16'))
 
 

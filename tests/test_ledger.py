@@ -35,3 +35,17 @@ def test_a_trial_whose_process_dies_after_its_last_word_stays_ended(
     assert made.next() is Waiting.FOR_NOTHING
     verdict = made.record.verdict
     assert (set(verdict.failed) if error else verdict.finished) == {trial.id}
+
+
+def test_what_a_trial_warns_of_stands_with_its_run_and_on_the_screen(
+    runs: TrialRuns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = vocabularies([2], seeds=1)
+    made = conductor(runs, trials)
+    ledger = Ledger(made, lambda: None)
+    trial = started(made).trial
+    known = TuneTrial("trial", config={"trial_id": trial.id, "segment": 1}, stub=True)
+    ledger.on_trial_result(0, [known], known, {"rows": [], "warning": "an older one is taken"})
+    assert f"warning: {trial.name}: an older one is taken" in capsys.readouterr().out
+    tags = runs.store.look(runs.ids[trial.id]).tags
+    assert tags["pg.resumed_older"] == "an older one is taken"

@@ -33,10 +33,12 @@ from pg_platform.config.plan import Trial, plan, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
+from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.results.codes import before_adding
 from pg_platform.results.device_share import told_share
 from pg_platform.results.measure import threshold
+from pg_platform.results.progress import tracked
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
@@ -116,6 +118,7 @@ def run_sweep(
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
     _check_room(sweep.experiments)
+    _check_pixels(sweep.experiments)
     with only_driver(root, sweep.name), ExitStack() as at_end:
         forecast = forecast_of(store, root, [t.experiment for t in planned.trials])
         resources = resources_of(sweep, planned.trials, forecast)
@@ -162,6 +165,7 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
     """Run one trial, or not at all if the store holds it as finished."""
     check_sizes([trial.experiment])
     _check_room([trial.experiment])
+    _check_pixels([trial.experiment])
     folder = trial_folder(root, trial)
     with only_driver(root, f"{TRAIN}-{trial.id}"):
         metric = Metric(name=success(trial.experiment))
@@ -185,6 +189,13 @@ def _check_room(experiments: Iterable[Experiment]) -> None:
         return
     for experiment in experiments:
         check_room(experiment, experiment.resources.workers)
+
+
+def _check_pixels(experiments: Sequence[Experiment]) -> None:
+    """Refuse a pack whose pixels are not those of its manifest, before any trial starts."""
+    for pack in local_packs(experiment.data for experiment in experiments):
+        for _ in tracked(pack.checked(), f"hashes of {pack.folder}", len(pack.shards)):
+            pass
 
 
 def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:

@@ -60,6 +60,8 @@ class Ledger(tune.Callback):
         if "facts" in result:
             self.places[planned.id] = result["process"]
             self.conductor.record.facts(planned, result["facts"])
+        if "warning" in result:
+            self.conductor.record.warn(planned, result["warning"])
         self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
         match result.get("outcome"):
             case None:

@@ -80,4 +80,5 @@ class LocalExecutor:
             report=partial(conductor.rows, segment.trial),
             should_stop=interrupted,
             until=segment.until,
+            warn=partial(conductor.record.warn, segment.trial),
         )

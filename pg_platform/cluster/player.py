@@ -53,6 +53,7 @@ def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
         should_stop=poll,
         should_save=poll.should_save,
         until=assignment.until,
+        warn=report.warn,
     )
     report.end(outcome.value)
     return outcome
@@ -101,6 +102,10 @@ class Report:
         if self.group is not None:
             process["placement_group"] = self.group
         self.send({"rows": [], "facts": facts, "process": process})
+
+    def warn(self, told: str) -> None:
+        """What the run goes on from, where that is not what one would think."""
+        self.send({"rows": self._taken(), "warning": told})
 
     def end(self, outcome: str, error: str | None = None) -> None:
         """The last word of a segment: completed, paused, interrupted or failed."""

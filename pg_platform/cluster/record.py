@@ -64,6 +64,11 @@ class Record:
         """What is known only where the trial runs."""
         self.runs.tag(trial, facts)
 
+    def warn(self, trial: Trial, told: str) -> None:
+        """The trial went on from an older checkpoint than its newest, which is damaged."""
+        self.runs.warn(trial, told)
+        self.say(f"warning: {trial.name}: {told}")
+
     def rows(self, trial: Trial, rows: Sequence[Row]) -> None:
         """The trial reports rows, at least one."""
         self.runs.log(trial, rows)

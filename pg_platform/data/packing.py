@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode
@@ -22,8 +24,9 @@ from pg_platform.data.folder import open_folder
 from pg_platform.data.identity import identity
 from pg_platform.data.listing import folder_images
 from pg_platform.data.membership import Split
-from pg_platform.data.packs import MANIFEST, Entry, Manifest, Shard, file_hash, shard_names
+from pg_platform.data.packs import MANIFEST, Entry, Manifest, Shard, shard_names
 from pg_platform.data.split import BROKEN_SHARE, NAMED, Encoded, Images
+from pg_platform.data.verified import file_hash, remember
 
 _NO_HASH = 1e-30
 """A val_fraction below every hash: the training split is then the whole set."""
@@ -131,13 +134,19 @@ def _kept(folder: Path, name: str, origin: str) -> Shard | None:
     index, pixels = folder / f"{name}.json", folder / f"{name}.bin"
     if not index.is_file() or not pixels.is_file():
         return None
-    shard = Shard.model_validate_json(index.read_bytes())
+    try:
+        shard = Shard.model_validate_json(index.read_bytes())
+    except ValidationError:  # damaged: the shard is written again
+        return None
     if shard.origin != origin:
         raise ValueError(
             f"{folder} holds a pack of {shard.origin}, and this would be one of {origin}; name "
             "another folder, or remove that one"
         )
-    return shard if file_hash(pixels) == shard.sha256 else None
+    if file_hash(pixels) != shard.sha256:
+        return None
+    remember(pixels, shard.sha256)
+    return shard
 
 
 def _write(stem: Path, origin: str, task: _Task, data: Data) -> Shard:
@@ -146,7 +155,7 @@ def _write(stem: Path, origin: str, task: _Task, data: Data) -> Shard:
     places: list[tuple[int, int, int]] = []
     offset, digest = 0, hashlib.sha256()
     partial = stem.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with _anew(partial) as file:
         loaded = _loaded(images, task.positions, data.image_size)
         for position, found in zip(task.positions, loaded, strict=True):
             match found:
@@ -173,6 +182,7 @@ def _write(stem: Path, origin: str, task: _Task, data: Data) -> Shard:
         broken=broken,
     )
     partial.replace(stem.with_suffix(".bin"))
+    remember(stem.with_suffix(".bin"), shard.sha256)
     _replace(stem.with_suffix(".json"), shard.model_dump_json().encode())
     return shard
 
@@ -216,18 +226,27 @@ def _check_broken(broken: list[str], parts: list[_Part]) -> None:
 def _replace(file: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as stream:
+    with _anew(partial) as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(file)
 
 
+def _anew(file: Path) -> BinaryIO:
+    """A new file to write, never what a link of that name, in a folder from elsewhere, leads to."""
+    file.unlink(missing_ok=True)
+    return file.open("xb")
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, which the system drops when this process dies."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    lock = folder / ".lock"
+    if lock.is_symlink():
+        raise ValueError(f"{lock} is a link, which pg-pack does not make; remove it")
+    with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,6 +24,9 @@ from pg_platform.training.rows import Row
 
 SOURCE = "config/sweep.yaml"
 """What was asked, on the sweep's run: a file that loads as the sweep, whatever was set."""
+RESUMED_OLDER, EVALUATED_OLDER = "pg.resumed_older", "pg.evaluated_older"
+"""The tags of a run that went on from, or was evaluated at, a checkpoint before its damaged newest.
+"""
 
 
 @dataclass
@@ -142,6 +145,10 @@ class TrialRuns:
         if "code" in facts and trial.id in self.codes:
             known["code"] = joined([self.codes[trial.id], facts["code"]])
         self.store.tag(self.ids[trial.id], {f"pg.{name}": value for name, value in known.items()})
+
+    def warn(self, trial: Trial, told: str) -> None:
+        """The trial went on from an older checkpoint than its newest, for a reason."""
+        self.store.tag(self.ids[trial.id], {RESUMED_OLDER: told})
 
     def log(self, trial: Trial, rows: Sequence[Row]) -> None:
         """Queue rows, at least one, for the store's writer."""

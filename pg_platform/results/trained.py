@@ -13,7 +13,8 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import Method, build
 from pg_platform.training import checkpoint
-from pg_platform.training.checkpoint import CheckpointError
+from pg_platform.training.checkpoint import REMEDY, CheckpointError
+from pg_platform.training.newest import EVALUATED, Choice, damage, newest_whole
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Trained:
     experiment: Experiment
     method: Method
     device: torch.device
+    older: str | None = None
+    """What is told where a newer checkpoint of the run is damaged."""
 
     @property
     def game(self) -> PatchGame:
@@ -36,32 +39,47 @@ class Trained:
         return self.method
 
 
-def checkpoint_of(path: Path) -> Path:
-    """The checkpoint at `path`, or the newest one in a trial's folder.
+def choose(path: Path) -> Choice:
+    """The checkpoint at `path`, or the newest whole one in a trial's folder.
 
     Raises CheckpointError where there is none or it cannot be read.
     """
-    newest = path if (path / "experiment.json").is_file() else checkpoint.latest(path)
-    if newest is None:
+    if (path / "experiment.json").is_file():
+        if (why := damage(path, EVALUATED)) is not None:
+            raise CheckpointError(f"{path}/{why}; {REMEDY}")
+        return Choice(path)
+    choice = newest_whole(path, EVALUATED, REMEDY)
+    if choice.path is None:
         raise CheckpointError(
             f"{path}: no checkpoint here; give a folder that holds step-* or is one of them"
         )
-    return newest
+    return choice
+
+
+def checkpoint_of(path: Path) -> Path:
+    """The folder of the checkpoint that `choose` finds."""
+    return _taken(choose(path))
 
 
 def load_trained(
     path: Path, device: torch.device, moved: Mapping[str, str] = MappingProxyType({})
 ) -> Trained:
-    """The method of the checkpoint at `path`, or of the newest one in a trial's folder.
+    """The method of the checkpoint at `path`, or of the newest whole one in a trial's folder.
 
     `moved` says where its images lie now, by the keys of its section data. Raises CheckpointError
     where there is no checkpoint, ValueError where the images have no such key.
     """
-    newest = checkpoint_of(path)
+    choice = choose(path)
+    newest = _taken(choice)
     experiment = _moved(checkpoint.load_experiment(newest), moved, path)
     method = build(experiment)
     checkpoint.put_weights(newest, method)
-    return Trained(newest, experiment, method.to(device).eval(), device)
+    return Trained(newest, experiment, method.to(device).eval(), device, choice.told)
+
+
+def _taken(choice: Choice) -> Path:
+    assert choice.path is not None, "choose raises where there is none"
+    return choice.path
 
 
 def _moved(experiment: Experiment, moved: Mapping[str, str], path: Path) -> Experiment:

@@ -6,6 +6,7 @@ A run's folder holds `step-000000120/` with
     model.safetensors   weights and buffers
     optimizer.pt        the states of optimiser and fp16 scaler (read with weights_only)
     progress.json       position in the data, the epoch's running sums, all rows so far
+    manifest.json       the sha256 of each of them, see hashes.py
 
 Random numbers need no file: every draw is a function of (seed, step), see config/seeds.py.
 """
@@ -15,10 +16,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -29,11 +33,12 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.training import hashes
 from pg_platform.training.misfit import misfit
 from pg_platform.training.rows import Row
 
 KEPT = 2
-"""Checkpoints that stay: the newest, and one before it."""
+"""Checkpoints that stay: the newest, and one before it for the day when that is damaged."""
 
 
 @dataclass
@@ -46,7 +51,9 @@ class Progress:
     rows: list[Row] = field(default_factory=list)
 
 
-_REMEDY = "take another checkpoint of this run, or train it anew"
+REMEDY = "take another checkpoint of this run, or train it anew"
+
+_SET_ASIDE = "damaged-"
 
 
 class CheckpointError(ValueError):
@@ -61,35 +68,66 @@ def save(  # noqa: PLR0913 - all that a checkpoint holds
     scaler: torch.amp.GradScaler,
     progress: Progress,
 ) -> Path:
-    """Write a checkpoint under `folder` and drop all but the newest `KEPT`."""
-    final = folder / f"step-{progress.step:09d}"
+    """Write a checkpoint under `folder` and drop all but the newest `KEPT`.
+
+    Those that were set aside go too, once the run has come as far as they were.
+    """
+    final = path_of(folder, progress.step)
     partial = folder / f".partial-{progress.step:09d}"
     shutil.rmtree(partial, ignore_errors=True)
     weights = {name: t.detach().cpu().contiguous() for name, t in method.state_dict().items()}
     states = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
     try:
         partial.mkdir(parents=True)
-        (partial / "experiment.json").write_text(experiment.model_dump_json(indent=2))
-        (partial / "progress.json").write_text(json.dumps(asdict(progress)))
-        (partial / "model.safetensors").write_bytes(to_bytes(weights))
-        (partial / "optimizer.pt").write_bytes(_pickled(states))
+        written = hashes.Written(partial)
+        written.put("experiment.json", experiment.model_dump_json(indent=2).encode())
+        written.put("model.safetensors", to_bytes(weights))
+        written.put("optimizer.pt", _pickled(states))
+        written.put("progress.json", json.dumps({"hashed": True, **asdict(progress)}).encode())
+        written.close()
         for path in partial.iterdir():
             _sync(path)
     except OSError:  # a full disk: the checkpoint before this one stands, the torn one gives room
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if final.is_dir():  # a stop or `every_steps` fell on the last step of this epoch
-        shutil.rmtree(final)
-    os.replace(partial, final)
+    _replace(partial, final)
     _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+    for old in steps(folder)[:-KEPT]:
         shutil.rmtree(old)
+    for damaged in folder.glob(f"{_SET_ASIDE}step-*"):
+        if (_number(damaged) or 0) <= progress.step:
+            shutil.rmtree(damaged)
     return final
 
 
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps lies."""
+    return folder / f"step-{step:09d}"
+
+
+def step_of(path: Path) -> int:
+    """After how many steps the checkpoint at `path` was written, by its name."""
+    step = _number(path)
+    assert step is not None, f"{path} is no checkpoint"
+    return step
+
+
+def steps(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, whole or not, the newest last."""
+    found = [path for path in folder.glob("step-*") if _number(path) is not None and path.is_dir()]
+    return sorted(found, key=step_of)
+
+
 def latest(folder: Path) -> Path | None:
-    """The newest checkpoint under `folder`, None where there is none."""
-    return max(folder.glob("step-*"), default=None)
+    """The newest checkpoint under `folder`, whole or not; None where there is none."""
+    return next(reversed(steps(folder)), None)
+
+
+def set_aside(path: Path) -> None:
+    """Have a damaged checkpoint count no more; it stays until the run is as far again."""
+    away = path.with_name(f"{_SET_ASIDE}{path.name}")
+    shutil.rmtree(away, ignore_errors=True)
+    path.rename(away)
 
 
 def restore(
@@ -100,7 +138,7 @@ def restore(
 ) -> Progress:
     """Put weights and the states of optimiser and scaler back and return the progress."""
     put_weights(path, method)
-    states = torch.load(path / "optimizer.pt", weights_only=True)
+    states = load_states(path)
     optimizer.load_state_dict(states["optimizer"])
     scaler.load_state_dict(states["scaler"])
     return load_progress(path)
@@ -108,8 +146,12 @@ def restore(
 
 def load_progress(path: Path) -> Progress:
     """The progress of the checkpoint at `path`."""
-    stored = json.loads(_read(path, "progress.json"))
-    return Progress(**stored | {"rows": [Row(**row) for row in stored["rows"]]})
+    try:
+        stored = {"hashed": False} | json.loads(_read(path, "progress.json"))
+        del stored["hashed"]
+        return Progress(**stored | {"rows": [Row(**row) for row in stored["rows"]]})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path / 'progress.json'}: damaged ({error}); {REMEDY}") from error
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -121,7 +163,7 @@ def load_experiment(path: Path) -> Experiment:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         told = f"{where}: {first['msg']}" if where else first["msg"]
-        raise CheckpointError(f"{path / 'experiment.json'}: {told}; {_REMEDY}") from error
+        raise CheckpointError(f"{path / 'experiment.json'}: {told}; {REMEDY}") from error
 
 
 def put_weights(path: Path, method: nn.Module) -> None:
@@ -130,7 +172,7 @@ def put_weights(path: Path, method: nn.Module) -> None:
     if (why := misfit(method, weights)) is not None:
         raise CheckpointError(
             f"{path / 'model.safetensors'}: not the weights of the experiment beside it: {why}; "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     method.load_state_dict(weights)
 
@@ -143,8 +185,54 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         weights: dict[str, torch.Tensor] = load_file(file)
     except SafetensorError as error:
-        raise CheckpointError(f"{file}: damaged ({error}); {_REMEDY}") from error
+        raise CheckpointError(f"{file}: damaged ({error}); {REMEDY}") from error
     return weights
+
+
+def load_states(path: Path) -> dict[str, Any]:
+    """The states of optimiser and scaler of the checkpoint at `path`, as they were."""
+    file = path / "optimizer.pt"
+    if not file.is_file():
+        raise CheckpointError(f"{path}: no checkpoint here (no {file.name})")
+    try:
+        states: dict[str, Any] = torch.load(file, weights_only=True)
+    except UNREADABLE as error:
+        said = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{file}: damaged ({said}); {REMEDY}") from error
+    if not isinstance(states, dict) or not {"optimizer", "scaler"} <= states.keys():
+        raise CheckpointError(f"{file}: damaged (not what a checkpoint holds); {REMEDY}")
+    return states
+
+
+UNREADABLE = (
+    UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    struct.error,
+)
+"""What torch.load raises of a file that is not its own, or was, by where it is damaged."""
+
+
+def _replace(partial: Path, final: Path) -> None:
+    """Put a checkpoint in its place, where one may lie already, and never a part of one."""
+    if not final.is_dir():
+        os.replace(partial, final)
+        return
+    before = partial.with_name(f".replaced-{final.name}")
+    shutil.rmtree(before, ignore_errors=True)
+    os.replace(final, before)  # a stop or `every_steps` fell on the last step of this epoch
+    os.replace(partial, final)
+    shutil.rmtree(before)
+
+
+def _number(path: Path) -> int | None:
+    """The steps in the name of a checkpoint, set aside or not; None where it is another name."""
+    found = re.fullmatch(rf"(?:{_SET_ASIDE})?step-([0-9]{{9,}})", path.name)
+    return None if found is None else int(found[1])
 
 
 def _pickled(states: Mapping[str, Any]) -> memoryview:
@@ -158,7 +246,7 @@ def _read(path: Path, name: str) -> str:
     file = path / name
     if not file.is_file():
         raise CheckpointError(f"{path}: no checkpoint here (no {name})")
-    return file.read_text()
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _sync(path: Path) -> None:

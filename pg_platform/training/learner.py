@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.guard import Guard, first_not_finite, shortened
+from pg_platform.training.newest import agreed
 from pg_platform.training.optimizer import build_optimizer
 from pg_platform.training.place import Place, peak_memory_gib
 from pg_platform.training.rows import Row
@@ -59,12 +60,20 @@ class Learner:
         self.waited = self.worked = 0.0
         self.timed_images = 0
 
-    def resume(self, folder: Path) -> Progress:
-        """The progress of the newest checkpoint in `folder`, loaded; else the beginning."""
-        path = checkpoint.latest(folder)
-        if path is None:
+    def resume(self, folder: Path, warn: Callable[[str], None]) -> Progress:
+        """The progress of the newest whole checkpoint in `folder`, loaded; else the beginning.
+
+        `warn` is called, on every worker, where newer ones are damaged. Raises CheckpointError
+        where there are checkpoints and none is whole.
+        """
+        choice = agreed(folder, self.place)
+        if choice.told is not None:
+            warn(choice.told)
+        if choice.path is None:
             return Progress()
-        progress = checkpoint.restore(path, self.method, self.optimizer, self.gradients.scaler)
+        progress = checkpoint.restore(
+            choice.path, self.method, self.optimizer, self.gradients.scaler
+        )
         self.sums = {
             name: torch.tensor(total, dtype=torch.float64, device=self.place.device)
             for name, total in progress.sums.items()

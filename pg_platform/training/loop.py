@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,9 +19,16 @@ Report = Callable[[Sequence[Row]], None]
 
 With none where the worker waits."""
 
+Warn = Callable[[str], None]
+"""Called on every worker where a run goes on from something else than one would think."""
+
 STOP_POLL_STEPS = 10
 """Several workers agree on a stop once in so many steps, and stop so many steps later; one worker
 looks at every step."""
+
+
+def _warn(told: str) -> None:
+    warnings.warn(told, stacklevel=2)
 
 
 def train(  # noqa: PLR0913 - most of them by keyword
@@ -32,9 +40,11 @@ def train(  # noqa: PLR0913 - most of them by keyword
     should_stop: Callable[[], bool],
     should_save: Callable[[], bool] = lambda: False,
     until: int | None = None,
+    warn: Warn = _warn,
 ) -> Outcome:
-    """Train to the last epoch, from the newest checkpoint in `folder` if there is one.
+    """Train to the last epoch, from the newest whole checkpoint in `folder` if there is one.
 
+    `warn` is told where newer ones are damaged; CheckpointError where none of them is whole.
     Where `until` is an epoch before the last one, training pauses at its end. Where `should_save`
     says so, a checkpoint is left and training goes on.
 
@@ -48,11 +58,13 @@ def train(  # noqa: PLR0913 - most of them by keyword
     with alone as ours:
         if not ours:
             return Outcome.INTERRUPTED
-        return _train(learner, folder, report, should_stop, should_save, until)
+        progress = learner.resume(folder, warn)
+        return _train(learner, progress, folder, report, should_stop, should_save, until)
 
 
-def _train(  # noqa: PLR0913 - as above
+def _train(  # noqa: PLR0913 - all that a run is
     learner: Learner,
+    progress: Progress,
     folder: Path,
     report: Report,
     should_stop: Callable[[], bool],
@@ -60,7 +72,6 @@ def _train(  # noqa: PLR0913 - as above
     until: int | None,
 ) -> Outcome:
     place, experiment = learner.place, learner.experiment
-    progress = learner.resume(folder)
     journal = Journal(folder / "metrics.jsonl")
     if place.rank == 0:
         journal.restart(progress.rows)

@@ -34,6 +34,14 @@ class Place:
         dist.all_reduce(total)
         return total / self.world
 
+    def of_first(self, numbers: list[int]) -> list[int]:
+        """Rank 0's whole numbers, on every worker; each brings as many."""
+        if self.world == 1:
+            return numbers
+        told = torch.tensor(numbers, device=self.device)
+        dist.broadcast(told, src=0)
+        return [int(number) for number in told.tolist()]
+
 
 class Agreement:
     """Rank 0's answers to one question, on every worker, without a wait for the device.
