@@ -1,24 +1,22 @@
-"""Trials in this very process, without Ray: the same loop, the same runs in the store."""
+"""Trials without Ray, in one process beside this one: the same loop, the same runs in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import interrupts
-from pg_platform.cluster.player import told
+from pg_platform.cluster.own_process import Failed, Order, OwnProcess
 from pg_platform.config.experiment import Resources
-from pg_platform.training.loop import train
-from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import TRIAL_ERRORS, Outcome
+from pg_platform.training.place import check_device
+from pg_platform.training.rows import Outcome
 
 
 class LocalExecutor:
-    """Trains one segment after the other here."""
+    """Trains one segment after the other on this machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -33,33 +31,35 @@ class LocalExecutor:
                 f"--local is one process and resources.workers is {resources.workers}; "
                 "drop --local, or add --set resources.workers=1"
             )
-        with interrupts() as interrupted:
+        with OwnProcess() as process, interrupts() as interrupted:
             while isinstance(segment := conductor.next(), Segment):
-                self._train(segment, conductor, interrupted)
+                self._train(segment, conductor, process, interrupted)
                 if interrupted():
                     conductor.close("interrupted")
 
     def _train(
-        self, segment: Segment, conductor: Conductor, interrupted: Callable[[], bool]
+        self,
+        segment: Segment,
+        conductor: Conductor,
+        process: OwnProcess,
+        interrupted: Callable[[], bool],
     ) -> None:
         trial, experiment = segment.trial, segment.experiment
-        place = local_place(experiment.resources)
+        check_device(experiment.resources)
         folder = trial_folder(self.root, trial)
+        order = Order(experiment.model_dump_json(), str(folder), segment.until)
         conductor.begin(trial)
-        conductor.record.facts(trial, place_facts(experiment, place.device))
         try:
-            outcome = train(
-                experiment,
-                folder,
-                place=place,
-                report=partial(conductor.rows, trial),
-                should_stop=interrupted,
-                until=segment.until,
-            )
-        except (MemoryError, OSError, *TRIAL_ERRORS) as error:
-            conductor.fail(trial, told(error, str(folder)))
+            for word in process.train(order, interrupted):
+                match word:
+                    case Failed(error):
+                        conductor.fail(trial, error)
+                    case Outcome():
+                        conductor.end(trial, word)
+                    case dict():
+                        conductor.record.facts(trial, word)
+                    case rows:
+                        conductor.rows(trial, rows)
         except KeyboardInterrupt:  # the second one: what was checkpointed before stays
             conductor.end(trial, Outcome.INTERRUPTED)
             raise
-        else:
-            conductor.end(trial, outcome)
