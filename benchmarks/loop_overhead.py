@@ -16,8 +16,6 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from benchmarks.interleaved import medians, verdict
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.images import open_images
@@ -27,7 +25,7 @@ from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.loop import train
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import local_place
+from pg_platform.training.place import local_place, memory_format
 
 BATCH, POOL = 16, 16
 
@@ -88,13 +86,14 @@ def bare(asked: Experiment) -> None:
     place = local_place(asked.resources)
     loader = GameLoader(open_images(asked.data, "train"), asked, Share(), place.device)
     method = build(asked).train()
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_format(place.device)
+    method.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = build_optimizer(method, asked)
     gradients = Gradients(method, asked, place)
     for step, batch in enumerate(loader.epoch(0)):
         views = (
-            batch.speaker.contiguous(memory_format=torch.channels_last),
-            batch.listener.contiguous(memory_format=torch.channels_last),
+            batch.speaker.contiguous(memory_format=layout),
+            batch.listener.contiguous(memory_format=layout),
         )
         optimizer.zero_grad(set_to_none=True)
         gradients.of(views, step / loader.steps, Noise(0, step, range(BATCH), place.device))

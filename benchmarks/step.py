@@ -2,7 +2,7 @@
 
     python -m benchmarks.step [--recipe default] [--batch 16] [--profile] [--quick]
 
-Ours is what training runs: the device's precision, channels_last, a fused optimiser. The plain form
+Ours is what training runs: the device's precision and layout, a fused optimiser. The plain form
 is the same modules in float32 and in PyTorch's own layout, with an optimiser that takes the
 parameters one by one. Share of peak: the floating-point operations of the forward pass, counted by
 torch and taken three times, over what a product of matrices reaches in the same run.
@@ -28,7 +28,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place, autocast_dtype
+from pg_platform.training.place import Place, autocast_dtype, memory_format
 
 SIDE, PATCH = 224, 32
 GOALS = {"cpu": 2.0, "cuda": 2.5}
@@ -73,7 +73,7 @@ class Step:
     def __init__(self, asked: Experiment, device: torch.device, *, plain: bool = False) -> None:
         self.experiment, self.device = asked, device
         self.dtype = autocast_dtype(asked, device)
-        layout = torch.contiguous_format if plain else torch.channels_last
+        layout = torch.contiguous_format if plain else memory_format(device)
         self.method = build(asked).to(device).train()
         self.method.to(memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.method, asked)

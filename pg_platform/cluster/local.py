@@ -1,25 +1,23 @@
-"""Trials in this very process, without Ray: the same loop, the same runs in the store."""
+"""Trials without Ray, in one process beside this one: the same loop, the same runs in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.control import Control
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import INTERRUPTS
+from pg_platform.cluster.own_process import Damaged, Failed, Order, OwnProcess
 from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
-from pg_platform.training.failures import lasting, told
-from pg_platform.training.loop import train
-from pg_platform.training.place import Place, local_place, place_facts
+from pg_platform.training.place import check_device
 from pg_platform.training.rows import Outcome
 
 
 class LocalExecutor:
-    """Trains one segment after the other here."""
+    """Trains one segment after the other on this machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,49 +34,58 @@ class LocalExecutor:
                 "drop --local, or add --set resources.workers=1"
             )
         guard = Guard(grace=conductor.grace, running=lambda: bool(conductor.running))
-        with INTERRUPTS.patient(guard):
+        with OwnProcess() as process, INTERRUPTS.patient(guard):
             while isinstance(segment := conductor.next(), Segment):
-                self._train(segment, conductor, lambda: guard.asked)
+                self._train(segment, conductor, process, lambda: guard.asked)
                 if guard.asked:
                     conductor.record.verdict.stopped = True
                     conductor.close("interrupted")
 
     def _train(
-        self, segment: Segment, conductor: Conductor, interrupted: Callable[[], bool]
+        self,
+        segment: Segment,
+        conductor: Conductor,
+        process: OwnProcess,
+        interrupted: Callable[[], bool],
     ) -> None:
-        trial, place = segment.trial, local_place(segment.experiment.resources)
-        most = conductor.rules.max_failures
+        trial, most = segment.trial, conductor.rules.max_failures
+        check_device(segment.experiment.resources)
         for lost in range(most + 1):
-            conductor.begin(trial)
-            conductor.record.facts(trial, place_facts(segment.experiment, place.device))
             try:
-                outcome = self._play(segment, place, conductor, interrupted)
+                end = self._played(segment, conductor, process, interrupted)
             except KeyboardInterrupt:  # the second one: what was checkpointed before stays
                 conductor.end(trial, Outcome.INTERRUPTED)
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever ends a trial is told
-                text = told(error, str(trial_folder(self.root, trial)))
-                if lasting(error):
-                    conductor.fail(trial, text)
+            match end:
+                case Outcome():
+                    conductor.end(trial, end)
                     return
-                conductor.lost(trial, text, lost + 1, again=lost < most)
-            else:
-                conductor.end(trial, outcome)
-                return
+                case Failed(error, lasting=True):
+                    conductor.fail(trial, error)
+                    return
+                case Failed(error):
+                    conductor.lost(trial, error, lost + 1, again=lost < most)
 
-    def _play(
+    def _played(
         self,
         segment: Segment,
-        place: Place,
         conductor: Conductor,
+        process: OwnProcess,
         interrupted: Callable[[], bool],
-    ) -> Outcome:
-        return train(
-            segment.experiment,
-            trial_folder(self.root, segment.trial),
-            place=place,
-            report=partial(conductor.rows, segment.trial),
-            should_stop=interrupted,
-            until=segment.until,
-            warn=partial(conductor.record.warn, segment.trial),
-        )
+    ) -> Outcome | Failed:
+        """Runs a segment in the process, whose words go to the conductor; the last word."""
+        trial = segment.trial
+        folder = str(trial_folder(self.root, trial))
+        order = Order(segment.experiment.model_dump_json(), folder, segment.until)
+        conductor.begin(trial)
+        for word in process.train(order, interrupted):
+            match word:
+                case Failed() | Outcome():
+                    return word
+                case Damaged(told):
+                    conductor.record.warn(trial, told)
+                case dict():
+                    conductor.record.facts(trial, word)
+                case rows:
+                    conductor.rows(trial, rows)
+        raise AssertionError("the last word of a segment is an outcome or a failure")

@@ -26,7 +26,7 @@ from pg_platform.training.gradients import Gradients
 from pg_platform.training.guard import Guard, first_not_finite, shortened
 from pg_platform.training.newest import agreed
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place, peak_memory_gib
+from pg_platform.training.place import Place, memory_format, peak_memory_gib
 from pg_platform.training.rows import Row
 from pg_platform.training.schedules import learning_rate, weight_decay
 from pg_platform.training.validation import validate
@@ -46,7 +46,8 @@ class Learner:
         )
         self.steps = self.loader.steps * experiment.epochs
         self.method = build(experiment).to(place.device).train()
-        self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = memory_format(place.device)
+        self.method.to(memory_format=self.layout)  # type: ignore[call-overload]
         if experiment.compile:
             _compile(self.method)
         self.optimizer = build_optimizer(self.method, experiment)
@@ -154,8 +155,8 @@ class Learner:
     def _play(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         torch.manual_seed(stream(self.experiment.seed, "torch", step, self.place.rank))
         views = (
-            batch.speaker.contiguous(memory_format=torch.channels_last),
-            batch.listener.contiguous(memory_format=torch.channels_last),
+            batch.speaker.contiguous(memory_format=self.layout),
+            batch.listener.contiguous(memory_format=self.layout),
         )
         return self.gradients.of(views, step / self.steps, self._noise(step))
 
