@@ -200,6 +200,9 @@ def sweep(  # noqa: PLR0913 - the options of the command
     one page.
     """
     name, there = _load(file, overrides, scale)
+    for each in there:
+        if each.metric.warning is not None:
+            click.echo(f"{each.name}: {each.metric.warning}", err=True)
     if status or stop or cancel or kill:
         if name is not None:
             _refuse(f"{name} is a list of sweeps; ask one: {', '.join(s.name for s in there)}")

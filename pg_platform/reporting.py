@@ -82,7 +82,7 @@ def write_reproduction(
         if not entries:
             raise ValueError(f"{store.uri} holds no run of {', '.join(missing)}; pg-sweep first")
         text = reproduction(f"{name}: reproduction", entries, missing)
-        experiment = store.experiment(f"patchgame/{name}", sweeps[0].metric)
+        experiment = store.experiment(f"patchgame/{name}", sweeps[0].metric.base)
         run_id = store.run(
             experiment, f"{name}/reproduction", "reproduction", tags={"pg.kind": "reproduction"}
         )

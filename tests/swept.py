@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from pg_platform.config.plan import compact, short_labels
-from pg_platform.results.statistics import summarise
+from pg_platform.results.statistics import Resolution, summarise
 from pg_platform.results.tables import Comparison, Point
 from tests.results import ACCURACY
 
@@ -36,4 +36,4 @@ def swept(parameters: Mapping[str, Sequence[Any]], rule: Rule) -> Comparison:
                 open=0,
             )
         )
-    return Comparison(ACCURACY, tuple(points), points[0])
+    return Comparison(ACCURACY, tuple(points), points[0], Resolution(share=True, images=50_000))

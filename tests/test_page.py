@@ -58,7 +58,9 @@ def content() -> PageContent:
     """A page with every part of it, and hostile texts where a user may write."""
     grid = swept({V: [2, 64], L: [1, 4]}, lambda p: [p[V] / 100, p[V] / 100 + 0.02] if p[L] else [])
     claim = Claim(says=f"More words help {EVIL}", parameter=V, direction="increases")
-    results = [({V: value}, seed, value + seed / 10) for value in (2, 64) for seed in range(3)]
+    results = [
+        ({V: value}, seed, value * (1 + seed / 10)) for value in (2, 64) for seed in range(3)
+    ]
     figures = [final_by_parameter(grid, V), heat_map(grid, V, L), final_by_parameter(grid, V)]
     return PageContent(
         title=f"vocab {EVIL}",

@@ -107,7 +107,7 @@ def test_a_report_measures_histories_and_knows_the_baseline(store: Store, sweep:
     finish(runs, TRIALS)
     assert runs.parent is not None
     file = sweep.file.model_copy(update={"baseline": {"speaker.vocab_size": 64}})
-    metric = Metric(name=f"{ACCURACY.name}:area")
+    metric = Metric.of(f"{ACCURACY.name}:area")
     comparison = write_report(store, runs.parent, replace(sweep, metric=metric, file=file), TRIALS)
     assert comparison.baseline.group == "V=64"
     assert comparison is not None

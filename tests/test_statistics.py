@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pg_platform.results.paired import Paired, holm, paired
-from pg_platform.results.statistics import Summary, overlap, summarise
+from pg_platform.results.statistics import Summary, summarise
 
 values = st.floats(min_value=-1e6, max_value=1e6)
 
@@ -54,26 +54,6 @@ def test_no_seed_has_nothing() -> None:
     assert summarise([math.nan]) == Summary(n=0, excluded=1)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ((0.1, 0.3), (0.2, 0.4), True),
-        ((0.1, 0.3), (0.3, 0.4), True),
-        ((0.1, 0.2), (0.3, 0.4), False),
-        ((0.3, 0.4), (0.1, 0.2), False),
-        ((0.1, 0.4), (0.2, 0.3), True),
-    ],
-)
-def test_overlap(one: tuple[float, float], other: tuple[float, float], expected: bool) -> None:  # noqa: FBT001
-    summaries = [Summary(2, low, 0.0, low, high) for low, high in (one, other)]
-    assert overlap(*summaries) is expected
-
-
-def test_without_an_interval_overlap_is_unknown() -> None:
-    assert overlap(Summary(1, 0.5), Summary(2, 0.5, 0.1, 0.4, 0.6)) is None
-    assert overlap(Summary(2, 0.5, 0.1, 0.4, 0.6), Summary(0)) is None
-
-
 @pytest.mark.parametrize("n", [3, 5])
 def test_95_of_100_intervals_hold_the_mean(n: int) -> None:
     draws = np.random.default_rng(0).normal(0.3, 0.05, size=(20_000, n))
@@ -88,7 +68,7 @@ def by_seed(values: list[float]) -> dict[int, float]:
     return dict(enumerate(values))
 
 
-@given(st.lists(st.tuples(st.integers(-999, 999), st.integers(-999, 999)), min_size=2, max_size=9))
+@given(st.lists(st.tuples(st.integers(-999, 999), st.integers(-999, 999)), min_size=3, max_size=9))
 def test_paired_is_the_paired_t_test(pairs: list[tuple[int, int]]) -> None:
     one, other = ([pair[side] / 8 for pair in pairs] for side in (0, 1))
     differences = [a - b for a, b in zip(one, other, strict=True)]
@@ -102,15 +82,26 @@ def test_paired_is_the_paired_t_test(pairs: list[tuple[int, int]]) -> None:
         assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9)
 
 
-@given(values, st.integers(2, 6))
-def test_equal_differences_have_the_limits_of_p(value: float, n: int) -> None:
-    expected = Paired(n, value, value, value, p=0.0 if value else 1.0)
-    assert paired(by_seed([value] * n)) == expected
+@given(values, st.integers(3, 6))
+def test_equal_differences_have_no_spread_to_be_tested_by(value: float, n: int) -> None:
+    found = paired(by_seed([value] * n))
+    assert found == Paired(n, found.mean, p=None if value else 1.0)
+    assert found.mean == pytest.approx(value)
 
 
-def test_fewer_than_two_seeds_have_no_interval_and_no_p() -> None:
+@given(st.integers(3, 9), st.floats(-1, 1), st.floats(0.001, 0.1))
+def test_what_chance_leaves_is_the_least_spread(n: int, value: float, left: float) -> None:
+    found = paired(by_seed([value] * n), least_variance=left**2)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, n - 1) * left / n**0.5)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(value) / left * n**0.5, n - 1))
+
+
+def test_fewer_than_three_seeds_have_no_interval_and_no_p() -> None:
     assert paired({}) == Paired(0)
     assert paired({7: 0.5}) == Paired(1, 0.5)
+    assert paired({7: 0.5, 8: 0.25}) == Paired(2, 0.375)
 
 
 p_values = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6) | (

@@ -37,7 +37,6 @@ from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.results.codes import before_adding
 from pg_platform.results.device_share import told_share
-from pg_platform.results.measure import threshold
 from pg_platform.results.progress import tracked
 from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
@@ -134,7 +133,7 @@ def run_sweep(
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
         foresee(runs, standing, forecast)
-        with Screen(planned.trials, sweep.metric.name) as screen:
+        with Screen(planned.trials, sweep.metric.base.name) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:
                     screen.show(trial, standing.told[trial.id])
@@ -168,7 +167,7 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
     _check_pixels([trial.experiment])
     folder = trial_folder(root, trial)
     with only_driver(root, f"{TRAIN}-{trial.id}"):
-        metric = Metric(name=success(trial.experiment))
+        metric = Metric.of(success(trial.experiment))
         runs = TrialRuns.of_single(store, TRAIN, metric, partial(trial_folder, root))
         if done := runs.finished([trial]):
             return TrainResult(Verdict(), done[trial.id], folder, reused=True)
@@ -251,8 +250,6 @@ def _conductor(
 
 
 def _judge(rules: SweepFile, epochs: int) -> Judge:
-    """At a rung the base metric is compared; a level is reached early where that is high."""
-    maximize = rules.metric.goal == "maximize"
-    if threshold(rules.metric.name) is not None:
-        maximize = not maximize
+    """At a rung the base metric is compared: a level is reached early where that is good."""
+    maximize = rules.metric.base.goal == "maximize"
     return Judge(rules.early_terminate, maximize=maximize, epochs=epochs)

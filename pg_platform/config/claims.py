@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
+from pg_platform.config.metrics import AREA, EPOCHS_TO
 from pg_platform.config.problems import Problem, meant, one_of
 from pg_platform.config.tree import Branch, Items, Leaf, Path, at, dotted
 
-DERIVED = ("area", "epochs_to")
+DERIVED = (AREA, EPOCHS_TO)
 
 
 def unknown_metrics(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
@@ -26,9 +27,9 @@ def wrong_metric(name: str, known: Sequence[str]) -> str | None:
     if measured not in known:
         return one_of(measured, known)
     kind, _, level = derived.partition(":")
-    if not colon or derived == "area":
+    if not colon or derived == AREA:
         return None
-    if kind != "epochs_to":
+    if kind != EPOCHS_TO:
         near = meant(kind, DERIVED)
         return f"wants {measured}, {measured}:epochs_to:X or {measured}:area{near}"
     if not re.fullmatch(r"-?[0-9]*\.?[0-9]+(e-?[0-9]+)?", level) or not math.isfinite(float(level)):

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pg_platform.config.claims import unknown_metrics, unvaried_claims
+from pg_platform.config.claims import unknown_metrics, unvaried_claims, wrong_metric
 from pg_platform.config.document import ConfigError, Document
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.findings import findings
 from pg_platform.config.layers import graft, layered
-from pg_platform.config.metrics import metric_names
+from pg_platform.config.metrics import direction, metric_names
 from pg_platform.config.paths import sweep_with_absolute_paths, with_absolute_paths
 from pg_platform.config.points import baseline_problems, read_points
 from pg_platform.config.problems import Problem
@@ -90,7 +90,7 @@ def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -
         problems += unvaried_claims(root, list(found.varied))
         problems += baseline_problems(root, found)
     root = _as_variant(root, path, overrides, scale, found.varied)
-    file = Document(_with_metric(root, known[0]), problems).parse(SweepFile)
+    file = Document(_with_metric(root, known, problems), problems).parse(SweepFile)
     return Sweep(
         name=f"{file.name} ({file.variant})" if file.variant else file.name,
         metric=file.metric,
@@ -157,16 +157,27 @@ def _as_variant(
     return root.put("variant", root.place, Leaf(root.place, made, made))
 
 
-def _with_metric(root: Branch, name: str) -> Branch:
-    """The file with the default metric where it names none."""
+def _with_metric(root: Branch, known: Sequence[str], problems: list[Problem]) -> Branch:
+    """The file with the first of the `known` metrics where it names none, and with a goal.
+
+    A goal that the metric's name does not decide is missing, which is appended to `problems`.
+    """
     match at(root, ("metric",)):
         case None:
-            place = root.place
+            root = graft(root, ("metric", "name"), Leaf(root.place, known[0], known[0]))
         case Branch(place=place) as metric if "name" not in metric.keys:
-            pass
-        case _:
-            return root
-    return graft(root, ("metric", "name"), Leaf(place, name, name))
+            root = graft(root, ("metric", "name"), Leaf(place, known[0], known[0]))
+    match at(root, ("metric",)):
+        case Branch(keys=keys, values={"name": Leaf(place=place, value=str(name))}) if (
+            "goal" not in keys
+        ):
+            goal = direction(name)
+            if goal is None and wrong_metric(name, known) is None:
+                why = f"neither end of {name} is good by itself; write maximize or minimize"
+                problems.append(Problem(place, "metric.goal", f"is missing: {why}"))
+            goal = goal or "maximize"
+            return graft(root, ("metric", "goal"), Leaf(place, goal, goal))
+    return root
 
 
 def _measured(base: Branch) -> Experiment | None:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from pg_platform.config.document import Section, Wrong
 from pg_platform.config.experiment import Resources
+from pg_platform.config.metrics import EPOCHS_TO, Goal, direction, opposite
 
 MOST_SEEDS = 10_000
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -70,12 +71,41 @@ Duration = Annotated[PositiveFloat, BeforeValidator(_duration)]
 class Metric(Section):
     """What the points are compared by: a metric of training, and which end of it is good.
 
-    Beside the last value of a metric, `NAME:epochs_to:X` is the first epoch at which NAME is at
-    least X, and `NAME:area` the mean of NAME over the epochs.
+    Beside the last value of a metric, `NAME:epochs_to:X` is the first epoch at which NAME is as
+    good as X, and `NAME:area` the mean of NAME over the epochs. A file may leave out a `goal` that
+    the name decides: more success is better, and less loss, and fewer epochs to a level.
     """
 
     name: str
-    goal: Literal["maximize", "minimize"] = "maximize"
+    goal: Goal
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """A metric by its good end, which its name has to decide."""
+        goal = direction(name)
+        assert goal is not None, f"neither end of {name} is good by itself"
+        return cls(name=name, goal=goal)
+
+    @property
+    def base(self) -> Metric:
+        """What it is measured from, and which end of that this metric's goal makes the good one."""
+        name, _, derived = self.name.partition(":")
+        if not derived.startswith(EPOCHS_TO):
+            return Metric(name=name, goal=self.goal)
+        own = direction(name) or "maximize"
+        return Metric(name=name, goal=own if self.goal == "minimize" else opposite(own))
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell of a goal that takes the bad end of a metric for the good one."""
+        own = direction(self.name)
+        if own in (None, self.goal):
+            return None
+        return (
+            f"Warning: the goal is to {self.goal} {self.name}, of which "
+            f"{'less' if own == 'minimize' else 'more'} is better: what is called best here is the "
+            f"worst (metric.goal: {own} turns it round)."
+        )
 
 
 def _number(given: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pg_platform.results.paired import FEWEST, told
 from pg_platform.results.points import Contrast, Point
 from pg_platform.results.tables import Comparison
 
 
 def answer(comparison: Comparison) -> str:
-    """How far the sweep is, the best point, what it is told apart from, the worst."""
+    """Whether anything was learned, how far the sweep is, the best point, what it is told apart
+    from, the worst."""
     ranked, name = comparison.ranked(), comparison.metric.name
     if not ranked:
         said = ["No result yet."]
@@ -22,7 +24,7 @@ def answer(comparison: Comparison) -> str:
             *_separations(ranked, comparison),
             f"{worst.group} is worst: {_result(worst, comparison)}.",
         ]
-    return " ".join([*_progress(comparison), *said])
+    return " ".join([*comparison.cautions, *_progress(comparison), *said])
 
 
 def _progress(comparison: Comparison) -> list[str]:
@@ -76,8 +78,14 @@ def _separations(ranked: Sequence[Point], comparison: Comparison) -> list[str]:
 def _versus(point: str, reference: str, found: Contrast) -> str:
     """A sentence on `point` less `reference`."""
     match found.verdict:
-        case "one seed":
-            return f"{point} and {reference} share one seed, which cannot tell them apart."
+        case "too few seeds":
+            few = "one seed" if found.difference.n == 1 else f"{found.difference.n} seeds"
+            return f"{point} and {reference} share {few}; a verdict wants {FEWEST}."
+        case "no spread":
+            return (
+                f"{point} and {reference} differ by {found.difference.mean:.3g} in every seed: "
+                "there is no spread to judge that by."
+            )
         case "no shared seed":
             return f"{point} and {reference} have no finished seed in common."
         case "not distinguishable":
@@ -87,7 +95,8 @@ def _versus(point: str, reference: str, found: Contrast) -> str:
 
 def _numbers(found: Contrast) -> str:
     of = found.difference
+    assert found.p is not None, "only what was tested is told with numbers"
+    interval = "" if of.low is None or of.high is None else f" [{of.low:.3g}, {of.high:.3g}]"
     return (
-        f"difference {of.mean:.3g} [{of.low:.3g}, {of.high:.3g}] over {of.n} paired seeds, "
-        f"corrected p {found.p:.2g}"
+        f"difference {of.mean:.3g}{interval} over {of.n} paired seeds, corrected p {told(found.p)}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_platform.results.statistics import overlap
+from pg_platform.results.paired import FEWEST
 from pg_platform.results.tables import Comparison, Point
 
 FEW_SEEDS = 5
@@ -18,6 +18,7 @@ def caveats(comparison: Comparison, *, data: str, device: str) -> list[str]:
     `device` what the trials ran on (`cpu`, `cuda`).
     """
     return [
+        *([] if comparison.metric.warning is None else [comparison.metric.warning]),
         *_near_chance(comparison),
         *_few_seeds(comparison),
         *_not_apart(comparison),
@@ -28,8 +29,10 @@ def caveats(comparison: Comparison, *, data: str, device: str) -> list[str]:
 
 def _near_chance(comparison: Comparison) -> list[str]:
     """Where the best point hardly beats guessing, no parameter can show what it does."""
-    guess, ranked = comparison.chance, comparison.ranked()
-    best = ranked[0].summary.mean if ranked else None
+    guess = comparison.chance
+    best = max(
+        (p.summary.mean for p in comparison.points if p.summary.mean is not None), default=None
+    )
     if guess is None or best is None or best >= LEARNED * guess:
         return []
     return [
@@ -45,13 +48,16 @@ def _few_seeds(comparison: Comparison) -> list[str]:
     if max(seeds) == 1:
         return ["One seed per point: there is no interval, and nothing tells chance from effect."]
     number = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
-    return [f"Only {number} seeds per point: intervals are wide and take the results for normal."]
+    verdicts = "" if max(seeds) >= FEWEST else f", and there is no verdict below {FEWEST}"
+    said = f"Only {number} seeds per point: intervals are wide and take the results for normal"
+    return [f"{said}{verdicts}."]
 
 
 def _not_apart(comparison: Comparison) -> list[str]:
-    """The points whose interval meets that of the best, or has none."""
+    """The points without a verdict against the best."""
     ranked = comparison.ranked()
-    near = [p for p in ranked[1:] if overlap(ranked[0].summary, p.summary) is not False]
+    found = comparison.against(ranked[0]) if ranked else {}
+    near = [p for p in ranked[1:] if found[p.group].verdict not in ("better", "worse")]
     if not near:
         return []
     return [f"Not distinguishable from the best, {ranked[0].group}: {_named(near)}."]

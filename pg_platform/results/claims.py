@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pg_platform.config.plan import compact
 from pg_platform.config.sweep_file import Claim
-from pg_platform.results.statistics import summarise
+from pg_platform.results.paired import FEWEST, paired
+from pg_platform.results.statistics import Resolution
 
 Word = Literal["supported", "contradicted", "not distinguishable"]
 Result = tuple[Mapping[str, Any], int, float]
@@ -22,7 +23,8 @@ class Verdict:
     """What a sweep says of a claim.
 
     `slope` is the change of the metric from one value of the parameter to the next larger, the
-    mean over `n` seeds; `low` and `high` are Student's 95 % interval of it, None below two seeds.
+    mean over `n` seeds; `low` and `high` are Student's 95 % interval of it, None where there is no
+    verdict: below FEWEST seeds, and where all slopes are equal and nothing is known of chance.
     """
 
     claim: Claim
@@ -38,32 +40,43 @@ class Verdict:
         if self.slope is None:
             return f"no seed has results at two values of {self.claim.parameter}"
         step = f"{self.slope:+.3g} from one value to the next larger"
+        if self.n < FEWEST:
+            few = "one seed" if self.n == 1 else f"{self.n} seeds"
+            return f"{step}; {few}, and a verdict wants {FEWEST}"
         if self.low is None or self.high is None:
-            return f"{step}; one seed, no interval"
+            return f"{step} in each of {self.n} seeds; there is no spread to judge that by"
         return f"{step} [{self.low:+.3g}, {self.high:+.3g}] over {self.n} seeds"
 
 
-def verdict(claim: Claim, values: Sequence[Result]) -> Verdict:
+def verdict(
+    claim: Claim, values: Sequence[Result], resolution: Resolution | None = None
+) -> Verdict:
     """The verdict of results of the claim's metric, one for each point and seed.
 
     For each seed, least squares give the slope of the metric against the rank of the parameter's
     value, at each combination of the other parameters; the mean of those is the seed's slope.
     "supported" where the interval over seeds lies on the claim's side of 0, "contradicted" where
-    it lies on the other. Results that are not finite and points without the parameter do not
-    count. Raises ValueError where the parameter's values are not numbers.
+    it lies on the other. Slopes vary by at least what the `resolution` of the results leaves to
+    them: a slope weighs results, and varies by the sum of their variances with squared weights.
+    Results that are not finite and points without the parameter do not count. Raises ValueError
+    where the parameter's values are not numbers.
     """
+    resolution = resolution or Resolution()
     known = [r for r in values if claim.parameter in r[0] and math.isfinite(r[2])]
     ranks = _ranks(claim.parameter, [point[claim.parameter] for point, _, _ in known])
-    slopes = []
+    slopes: dict[int, float] = {}
+    left: list[float] = []
     for seed in sorted({seed for _, seed, _ in known}):
         lines: dict[str, list[tuple[int, float]]] = {}
         for point, _, value in (r for r in known if r[1] == seed):
             spot = ranks[point[claim.parameter]], value
             lines.setdefault(_others(point, claim.parameter), []).append(spot)
-        several = [slope for line in lines.values() if (slope := _slope(line)) is not None]
+        several = [line for line in lines.values() if len({rank for rank, _ in line}) > 1]
         if several:
-            slopes.append(statistics.fmean(several))
-    over = summarise(slopes)
+            slopes[seed] = statistics.fmean(map(_slope, several))
+            chance = math.fsum(_left_to_chance(line, resolution) for line in several)
+            left.append(chance / len(several) ** 2)
+    over = paired(slopes, least_variance=statistics.fmean(left) if left else 0.0)
     word = _word(claim, over.low, over.high)
     return Verdict(claim, word, over.mean, over.low, over.high, over.n)
 
@@ -83,14 +96,24 @@ def _others(point: Mapping[str, Any], parameter: str) -> str:
     return " ".join(f"{key}={compact(point[key])}" for key in sorted(point) if key != parameter)
 
 
-def _slope(line: Sequence[tuple[int, float]]) -> float | None:
-    """The slope by least squares; None where all spots have one rank."""
-    ranks, values = zip(*line, strict=True)
-    if len(set(ranks)) == 1:
-        return None
-    middle, mean = statistics.fmean(ranks), statistics.fmean(values)
-    above = math.fsum((x - middle) * (y - mean) for x, y in line)
-    return above / math.fsum((x - middle) ** 2 for x in ranks)
+def _slope(line: Sequence[tuple[int, float]]) -> float:
+    """The slope by least squares, of spots of several ranks."""
+    mean = statistics.fmean(value for _, value in line)
+    pairs = zip(_weights(line), line, strict=True)
+    return math.fsum(weight * (value - mean) for weight, (_, value) in pairs)
+
+
+def _left_to_chance(line: Sequence[tuple[int, float]], resolution: Resolution) -> float:
+    """The least variance of the slope."""
+    pairs = zip(_weights(line), line, strict=True)
+    return math.fsum(weight**2 * resolution.variance(value) for weight, (_, value) in pairs)
+
+
+def _weights(line: Sequence[tuple[int, float]]) -> list[float]:
+    """What the slope by least squares makes of each value."""
+    middle = statistics.fmean(rank for rank, _ in line)
+    square = math.fsum((rank - middle) ** 2 for rank, _ in line)
+    return [(rank - middle) / square for rank, _ in line]
 
 
 def _word(claim: Claim, low: float | None, high: float | None) -> Word:

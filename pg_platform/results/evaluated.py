@@ -10,6 +10,7 @@ from pathlib import Path
 from pg_platform.config.document import Section
 from pg_platform.results.figures import drawn, thumbnail
 from pg_platform.results.measured import Measured
+from pg_platform.results.paired import told
 from pg_platform.results.tracking import Store
 
 
@@ -96,7 +97,7 @@ def _rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
             shown += f"  [{metrics[f'{metric}_low']:.4f}, {metrics[f'{metric}_high']:.4f}]"
         if f"{metric}_null_p" in metrics:
             mean, p = metrics[f"{metric}_null_mean"], metrics[f"{metric}_null_p"]
-            shown += f"  by chance {mean:.4f}, p {p:.4f}"
+            shown += f"  by chance {mean:.4f}, p {told(p)}"
         yield metric, shown
 
 

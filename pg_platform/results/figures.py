@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from PIL import Image
 
-from pg_platform.results.statistics import summarise
+from pg_platform.results.statistics import Resolution, summarise
 
 History = Sequence[tuple[int, float]]
 """(images seen, value), by images seen."""
@@ -67,14 +67,16 @@ class Curve:
     high: tuple[float, ...]
 
 
-def mean_curve(label: str, histories: Sequence[History]) -> Curve | None:
+def mean_curve(
+    label: str, histories: Sequence[History], resolution: Resolution | None = None
+) -> Curve | None:
     """The curve over the images at which every seed has a finite value; None without any."""
     seeds = [{at: value for at, value in seed if math.isfinite(value)} for seed in histories]
     shared = sorted(set.intersection(*map(set, seeds))) if seeds else []
     if not shared:
         return None
     values = [[seed[at] for seed in seeds] for at in shared]
-    low, high = zip(*map(_band, values), strict=True)
+    low, high = zip(*(_band(several, resolution) for several in values), strict=True)
     mean = tuple(statistics.fmean(several) for several in values)
     return Curve(label, len(seeds), tuple(shared), mean, low, high)
 
@@ -164,8 +166,8 @@ def thumbnail(png: bytes) -> bytes:
     return small.getvalue()
 
 
-def _band(values: Sequence[float]) -> tuple[float, float]:
-    summary = summarise(values)
+def _band(values: Sequence[float], resolution: Resolution | None) -> tuple[float, float]:
+    summary = summarise(values, resolution)
     if len(values) < 3 or summary.low is None or summary.high is None:
         return min(values), max(values)
     return summary.low, summary.high

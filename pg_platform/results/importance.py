@@ -58,6 +58,8 @@ def unknown_because(comparison: Comparison) -> str | None:
         return "no parameter has two values among the points with a result"
     if len({point.summary.mean for point in points}) == 1:
         return "all points have one and the same mean"
+    if comparison.is_guessing:
+        return "no point is told apart from chance, so there is nothing to explain"
     return None
 
 

@@ -22,6 +22,13 @@ _DIGITS = 3
 _MOST_DECIMALS = 6
 
 
+class Below(float):
+    """A number of which a table tells no more than that it is less than this."""
+
+    def __str__(self) -> str:
+        return f"< {self:g}"
+
+
 def tabular(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A booktabs tabular: numbers to the right, their points below each other, texts to the left.
 
@@ -49,7 +56,8 @@ def _numeric(values: Sequence[Any]) -> bool:
 
 
 def _column(values: Sequence[Any]) -> list[str]:
-    decimals = _decimals([abs(v) for v in values if isinstance(v, float) and math.isfinite(v)])
+    exact = [v for v in values if isinstance(v, float) and not isinstance(v, Below)]
+    decimals = _decimals([abs(value) for value in exact if math.isfinite(value)])
     return [_cell(value, decimals) for value in values]
 
 
@@ -65,6 +73,8 @@ def _cell(value: Any, decimals: int | None) -> str:
     match value:
         case None:
             return ""
+        case Below():
+            return f"$<{value:g}$"
         case float() if not math.isfinite(value):
             return escaped(str(value))
         case float() if decimals is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-AREA = ":area"
-_EPOCHS_TO = ":epochs_to:"
+from pg_platform.config import metrics
+
+AREA = f":{metrics.AREA}"
+_EPOCHS_TO = f":{metrics.EPOCHS_TO}:"
 
 
 def base(name: str) -> str:
@@ -36,12 +38,15 @@ def threshold(name: str) -> float | None:
 def measure(history: Sequence[tuple[int, float]], name: str) -> float:
     """The measure `name` of (epoch, value) pairs of its base metric, by epoch.
 
-    `NAME` is the last value, `NAME:epochs_to:X` the first epoch with a value of at least X, and
-    `NAME:area` the mean of all values, NaN where one is. NaN where X was never reached and where
-    the history is empty. ValueError for any other measure.
+    `NAME` is the last value, `NAME:epochs_to:X` the first epoch with a value as good as X (of at
+    least X; of at most X where less of NAME is better), and `NAME:area` the mean of all values,
+    NaN where one is. NaN where X was never reached and where the history is empty. ValueError for
+    any other measure.
     """
     if (wanted := threshold(name)) is not None:
-        return next((float(epoch) for epoch, value in history if value >= wanted), math.nan)
+        sign = -1 if metrics.direction(base(name)) == "minimize" else 1
+        reached = (float(at) for at, value in history if sign * value >= sign * wanted)
+        return next(reached, math.nan)
     if name not in (base(name), base(name) + AREA):
         raise ValueError(
             f"metric {name!r}: no such measure; write NAME, NAME:epochs_to:X or NAME{AREA}"

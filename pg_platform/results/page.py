@@ -147,7 +147,8 @@ def _comparison(comparison: Comparison) -> str:
     better = "larger" if comparison.metric.goal == "maximize" else "smaller"
     return (
         f'<p class="soft">{escape(comparison.metric.name)}, {better} is better: mean and standard '
-        "deviation (sd) over n seeds, Student's 95 % interval of the mean (ci).</p>\n"
+        "deviation (sd) over n seeds, Student's 95 % interval of the mean (ci). The sd of a share "
+        "is at least what the number of its images leaves to chance.</p>\n"
         + table(numbers.columns, numbers.printed(), "comparison of the points", marked)
     )
 

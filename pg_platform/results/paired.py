@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from scipy.special import stdtr
 
-from pg_platform.results.statistics import CONFIDENCE, half_width
+from pg_platform.results.statistics import CONFIDENCE, deviation, half_width
 
 ALPHA = round(1 - CONFIDENCE, 12)
 """A corrected p below this tells two points apart."""
+FEWEST = 3
+"""Two differences that agree say nothing of how far they might have been apart."""
+SMALLEST_TOLD = 0.001
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Paired:
     """Differences over `n` seeds, in the units of the results.
 
     `low` and `high` are Student's 95 % interval of their mean `mean`, `p` the two-sided p of the
-    hypothesis that it is 0. What cannot be known is None: all of them at n = 0, all but the mean
-    at n = 1.
+    hypothesis that it is 0; it is never 0. What cannot be known is None: all of them at n = 0, all
+    but the mean below FEWEST differences, and where there is no spread.
     """
 
     n: int
@@ -31,25 +36,31 @@ class Paired:
     p: float | None = None
 
 
-def paired(differences: Mapping[int, float]) -> Paired:
+def paired(
+    differences: Mapping[int, float], *, least_variance: float = 0.0, most: float = math.inf
+) -> Paired:
     """The paired t-test of one finite difference per seed.
 
-    Where all differences are equal, their deviation and the width of the interval are 0 and p is
-    its limit: 1 for differences of 0, else 0.
+    The deviation of the differences is at least the root of `least_variance`, what chance leaves
+    to one of them; none lies beyond +-`most`, so that the interval ends there. Differences that
+    are all equal, with nothing known of chance, have no spread to be tested by: then there is no
+    interval, and a p only where they are 0, which is 1.
     """
     values = list(differences.values())
     assert all(map(math.isfinite, values)), f"differences that are not finite: {values}"
     n = len(values)
     if n == 0:
         return Paired(n)
-    if n == 1:
-        return Paired(n, values[0])
-    if min(values) == max(values):
-        return Paired(n, values[0], values[0], values[0], 0.0 if values[0] else 1.0)
     mean = math.fsum(values) / n
-    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    if n < FEWEST:
+        return Paired(n, mean)
+    sd = deviation(values, least_variance)
+    if sd <= _ROUNDING * max(map(abs, values)):
+        return Paired(n, mean, p=None if mean else 1.0)
     half = half_width(sd, n)
-    return Paired(n, mean, mean - half, mean + half, _two_sided(mean, sd, n))
+    low, high = max(mean - half, -most), min(mean + half, most)
+    two_sided = 2 * float(stdtr(n - 1, -abs(mean) / sd * math.sqrt(n)))
+    return Paired(n, mean, low, high, max(two_sided, sys.float_info.min))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -60,8 +71,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [min(1.0, corrected[index]) for index in range(len(p_values))]
 
 
-def _two_sided(mean: float, sd: float, n: int) -> float:
-    """The share of Student's t beyond the mean's, on both sides."""
-    if sd == 0:  # the squares of tiny deviations can vanish
-        return 0.0 if mean else 1.0
-    return 2 * float(stdtr(n - 1, -abs(mean) / sd * math.sqrt(n)))
+def told(p: float) -> str:
+    """A p as a person reads it: no p is 0, and below 0.001 its size means nothing."""
+    return f"< {SMALLEST_TOLD:g}" if p < SMALLEST_TOLD else f"{p:.2g}"

@@ -8,18 +8,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pg_platform.config.metrics import reported
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
+from pg_platform.results.chance import pool
 from pg_platform.results.measure import base, is_derived, measure, threshold
-from pg_platform.results.paired import ALPHA, Paired, holm, paired
-from pg_platform.results.statistics import Summary, summarise
+from pg_platform.results.paired import ALPHA, FEWEST, Paired, holm, paired
+from pg_platform.results.statistics import Resolution, Summary, summarise
 from pg_platform.results.stored_run import StoredRun
 
 History = Callable[[str, str], Sequence[tuple[int, float]]]
 """(epoch, value) by epoch, of a run id and a metric."""
 Fate = Literal["finished", "failed", "infeasible", "pruned", "open"]
 Verdict = Literal[
-    "baseline", "better", "worse", "not distinguishable", "one seed", "no shared seed"
+    "baseline",
+    "better",
+    "worse",
+    "not distinguishable",
+    "no spread",
+    "too few seeds",
+    "no shared seed",
 ]
 
 
@@ -49,7 +57,9 @@ class Point:
 class Contrast:
     """A point less a reference point, over the seeds finished at both.
 
-    `p` is corrected for the number of points that are compared with the reference.
+    `p` is corrected for the number of points that are compared with the reference. There is a
+    verdict from FEWEST shared seeds on, "no spread" where they all differ by the same and nothing
+    is known of what chance leaves to such a difference.
     """
 
     difference: Paired
@@ -67,13 +77,43 @@ def gather(
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(trial.group, []).append(trial)
-    return tuple(_point(members, runs, metric.name, history) for members in groups.values())
+    resolution = resolution_of(metric.name, trials, runs)
+    return tuple(
+        _point(members, runs, metric.name, history, resolution) for members in groups.values()
+    )
 
 
-def contrasts(points: Sequence[Point], reference: Point, metric: Metric) -> dict[str, Contrast]:
-    """Each point of `points` against `reference`, by group; the reference is left out."""
+def resolution_of(name: str, trials: Sequence[Trial], runs: Mapping[str, StoredRun]) -> Resolution:
+    """How finely the runs of `trials`, by trial id, measure the metric `name`.
+
+    Images count as few as any of the runs has. One that does not tell how many it was measured on
+    had one pool of candidates at least.
+    """
+    known = reported(name)
+    if known is None:
+        return Resolution()
+    if threshold(name) is not None:
+        every = [trial.experiment.validation.every_epochs for trial in trials]
+        return Resolution(step=float(max(every) if name.startswith("val/") else 1))
+    there = [runs[trial.id].metrics for trial in trials if trial.id in runs]
+    measured = [metrics for metrics in there if base(name) in metrics]
+    told = [metrics[known.images] for metrics in measured if known.images in metrics]
+    images = int(min(told)) if told and len(told) == len(measured) else pool(name)
+    return Resolution(known.share, images, known.step)
+
+
+def contrasts(
+    points: Sequence[Point], reference: Point, metric: Metric, resolution: Resolution
+) -> dict[str, Contrast]:
+    """Each point of `points` against `reference`, by group; the reference is left out.
+
+    Chance leaves to the difference of two shares of the same images at most the sum of what it
+    leaves to each: as much as that where the points are right on images that have nothing to do
+    with each other, less where one image is easy, or hard, for both (the variance of paired
+    proportions, McNemar 1947). Which images a point was right on is not kept, so the sum is taken.
+    """
     differences = {
-        point.group: paired(_differences(point, reference))
+        point.group: _difference(point, reference, resolution)
         for point in points
         if point.group != reference.group
     }
@@ -103,12 +143,16 @@ def fate(run: StoredRun) -> Fate:
 
 
 def _point(
-    members: Sequence[Trial], runs: Mapping[str, StoredRun], name: str, history: History | None
+    members: Sequence[Trial],
+    runs: Mapping[str, StoredRun],
+    name: str,
+    history: History | None,
+    resolution: Resolution,
 ) -> Point:
     fates = {trial.seed: fate(runs[trial.id]) for trial in members if trial.id in runs}
     finished = {t.seed: runs[t.id] for t in members if fates.get(t.seed) == "finished"}
     given = {seed: _result(run, name, history) for seed, run in finished.items()}
-    summary, count = summarise(given.values()), Counter(fates.values())
+    summary, count = summarise(given.values(), resolution), Counter(fates.values())
     unreached = summary.excluded if threshold(name) is not None else 0
     return Point(
         group=members[0].group,
@@ -131,16 +175,22 @@ def _result(run: StoredRun, name: str, history: History | None) -> float:
     return measure(history(run.run_id, base(name)), name)
 
 
-def _differences(point: Point, reference: Point) -> dict[int, float]:
-    shared = point.results.keys() & reference.results.keys()
-    return {seed: point.results[seed] - reference.results[seed] for seed in sorted(shared)}
+def _difference(point: Point, reference: Point, resolution: Resolution) -> Paired:
+    """Over the seeds that both have."""
+    shared = sorted(point.results.keys() & reference.results.keys())
+    ours, theirs = ([each.results[seed] for seed in shared] for each in (point, reference))
+    left = sum(resolution.variance(math.fsum(some) / len(some)) for some in (ours, theirs) if some)
+    by_seed = {seed: one - other for seed, one, other in zip(shared, ours, theirs, strict=True)}
+    return paired(by_seed, least_variance=left, most=1.0 if resolution.share else math.inf)
 
 
 def _verdict(difference: Paired, p: float | None, metric: Metric) -> Verdict:
     if difference.mean is None:
         return "no shared seed"
+    if difference.n < FEWEST:
+        return "too few seeds"
     if p is None:
-        return "one seed"
+        return "no spread"
     if p >= ALPHA:
         return "not distinguishable"
     return "better" if (difference.mean > 0) == (metric.goal == "maximize") else "worse"

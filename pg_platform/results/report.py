@@ -16,8 +16,11 @@ from pg_platform.results.answer import answer
 from pg_platform.results.codes import mixture
 from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
 from pg_platform.results.measure import base
+from pg_platform.results.paired import FEWEST
+from pg_platform.results.points import resolution_of
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.saved_views import VIEWS, view_link
+from pg_platform.results.statistics import Resolution
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import Story
 from pg_platform.results.tables import Comparison, chance, compare
@@ -30,8 +33,9 @@ FIGURE = "report/accuracy_by_images"
 _SHARE_OF_TIME = 0.03
 _LEGEND = (
     "One result per seed: mean and standard deviation (sd) over n seeds, Student's 95 % interval "
-    "of the mean, the best point marked *. Differences to the baseline are paired by seed; p is "
-    "that of the paired t-test, corrected for the number of points (Holm)."
+    "of the mean, the best point marked *. The sd of a share is at least what the number of its "
+    "images leaves to chance. Differences to the baseline are paired by seed; p is that of the "
+    f"paired t-test, corrected for the number of points (Holm), from {FEWEST} seeds on."
 )
 
 
@@ -111,7 +115,9 @@ def make_report(
     """The report as the store has its trials now; nothing is written."""
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(sweep_run_id)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
-    curves, run = _figure(store, comparison), store.look(sweep_run_id)
+    metric = base(sweep.metric.name)
+    curves = _figure(store, comparison, resolution_of(metric, trials, runs))
+    run = store.look(sweep_run_id)
     files = {f"{FIGURE}.{suffix}": content for suffix, content in drawn(curves).items()}
     story = Story(store, run, sweep, trials, runs)
     verdicts = story.verdicts()
@@ -180,15 +186,16 @@ def _shortened(comparison: Comparison, room: int) -> str:
     return text[: text.rindex("\n", 0, room - len(more))] + more
 
 
-def _figure(store: Store, comparison: Comparison) -> Figure:
+def _figure(store: Store, comparison: Comparison, resolution: Resolution) -> Figure:
     """The curves of the best points, in the order of the plan."""
     ranked, metric = comparison.ranked(), base(comparison.metric.name)
     best, by_images = ranked[:MOST_CURVES], f"by_images/{metric}"
-    curves = [
-        mean_curve(point.group, [store.history(run_id, by_images) for run_id in point.run_ids])
+    histories = {
+        point.group: [store.history(run_id, by_images) for run_id in point.run_ids]
         for point in comparison.points
         if point in best
-    ]
+    }
+    curves = [mean_curve(group, several, resolution) for group, several in histories.items()]
     return learning_curves(
         [curve for curve in curves if curve is not None],
         metric=metric,

@@ -52,7 +52,7 @@ class TrialRuns:
     @classmethod
     def of_sweep(cls, store: Store, sweep: Sweep, folder: Callable[[Trial], Path]) -> Self:
         """The runs of a sweep's trials, its own run opened, a dead driver's leavings closed."""
-        experiment_id = store.experiment(f"patchgame/{sweep.name}", sweep.metric)
+        experiment_id = store.experiment(f"patchgame/{sweep.name}", sweep.metric.base)
         parent = store.run(
             experiment_id,
             f"sweep/{sweep.name}",
@@ -77,7 +77,7 @@ class TrialRuns:
         with runs.closing():
             store.close_orphans(parent)
             store.put_text(parent, SOURCE, sweep.source)
-            store.set_views(experiment_id, sweep_views(sweep.metric, list(sweep.parameters)))
+            store.set_views(experiment_id, sweep_views(sweep.metric.base, list(sweep.parameters)))
         return runs
 
     @classmethod
@@ -159,8 +159,7 @@ class TrialRuns:
         """The trial came to its last epoch."""
         run_id = self.ids[trial.id]
         self.store.tag(run_id, self._took(trial))
-        base = self.metric.model_copy(update={"name": self.metric.name.partition(":")[0]})
-        self.store.finish(run_id, "FINISHED", "completed", headline=base)
+        self.store.finish(run_id, "FINISHED", "completed", headline=self.metric.base)
 
     def close(self, trial: Trial, reason: str) -> None:
         """The trial was asked to stop, for a reason, and left a checkpoint."""

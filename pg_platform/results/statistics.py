@@ -12,13 +12,40 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """How finely a result is measured, which is known before there is any.
+
+    A `share` lies in [0, 1]; where `images` is known it is that of so many images. A result with a
+    `step` is a multiple of it.
+    """
+
+    share: bool = False
+    images: int | None = None
+    step: float = 0.0
+
+    def variance(self, value: float) -> float:
+        """What chance alone leaves to one result of about `value`: less than this is luck.
+
+        A share p of M images varies by p(1 - p)/M where each image is a draw of its own: the
+        binomial law. Its p is shrunk by two successes and two failures (Agresti and Coull 1998),
+        as none or all of a few images does not mean none or all of many. A number that was rounded
+        to steps varies by step^2/12 within its step (Sheppard 1898).
+        """
+        rounded = self.step**2 / 12
+        if not self.share or self.images is None:
+            return rounded
+        share = (value * self.images + 2) / (self.images + 4)
+        return rounded + share * (1 - share) / self.images
+
+
+@dataclass(frozen=True)
 class Summary:
     """Results of one point over its seeds, in the units of the results.
 
-    `n` finite results have the mean `mean` and the standard deviation `sd` (n - 1 below the
-    line); `low` and `high` are Student's 95 % interval of the mean. What cannot be known is None:
-    all of them at n = 0, all but the mean at n = 1. `excluded` counts results left out because
-    they were NaN or infinite.
+    `n` finite results have the mean `mean` and the standard deviation `sd` (n - 1 below the line),
+    never less than their resolution leaves to chance; `low` and `high` are Student's 95 % interval
+    of the mean with that deviation. What cannot be known is None: all of them at n = 0, all but
+    the mean at n = 1. `excluded` counts results left out because they were NaN or infinite.
     """
 
     n: int
@@ -29,9 +56,13 @@ class Summary:
     excluded: int = 0
 
 
-def summarise(results: Iterable[float]) -> Summary:
-    """The summary of one result per seed; NaN and infinite results are excluded and counted."""
-    given = list(results)
+def summarise(results: Iterable[float], resolution: Resolution | None = None) -> Summary:
+    """The summary of one result per seed; NaN and infinite results are excluded and counted.
+
+    The interval of a share ends at 0 and 1: what is cut off holds no mean that a share can have,
+    so the rest covers the true one as often as the whole did.
+    """
+    given, resolution = list(results), resolution or Resolution()
     values = [value for value in given if math.isfinite(value)]
     n, excluded = len(values), len(given) - len(values)
     if n == 0:
@@ -39,18 +70,21 @@ def summarise(results: Iterable[float]) -> Summary:
     mean = math.fsum(values) / n
     if n == 1:
         return Summary(n, mean, excluded=excluded)
-    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    sd = deviation(values, resolution.variance(mean))
     half = half_width(sd, n)
-    return Summary(n, mean, sd, mean - half, mean + half, excluded)
+    low, high = mean - half, mean + half
+    if resolution.share:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Summary(n, mean, sd, low, high, excluded)
+
+
+def deviation(values: list[float], least_variance: float = 0.0) -> float:
+    """The standard deviation of two values or more (n - 1 below the line), at least that."""
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return math.sqrt(max(squares / (len(values) - 1), least_variance))
 
 
 def half_width(sd: float, n: int) -> float:
     """Half of Student's 95 % interval of a mean of `n` >= 2 values with deviation `sd`."""
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
-
-
-def overlap(one: Summary, other: Summary) -> bool | None:
-    """Whether two intervals share a value; None where one of them is unknown."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return None
-    return one.low <= other.high and other.low <= one.high

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Sweep
+from pg_platform.config.sweep_file import Claim
 from pg_platform.results.answer import answer
 from pg_platform.results.bars import importance_bars
 from pg_platform.results.caveats import caveats
@@ -27,6 +28,7 @@ from pg_platform.results.parameter_figures import (
     heat_map,
     parallel_coordinates,
 )
+from pg_platform.results.points import resolution_of
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tables import Comparison
 from pg_platform.results.tracking import Store
@@ -58,7 +60,11 @@ class Story:
         if paper is None:
             return []
         own = self.sweep.metric.name
-        return [verdict(c, list(self._results(c.metric or own))) for c in paper.claims]
+        return [self._verdict(claim, claim.metric or own) for claim in paper.claims]
+
+    def _verdict(self, claim: Claim, metric: str) -> Verdict:
+        resolution = resolution_of(metric, self.trials, self.runs)
+        return verdict(claim, list(self._results(metric)), resolution)
 
     def files(
         self, comparison: Comparison, curves: Figure, verdicts: Sequence[Verdict]

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,26 +19,42 @@ from rich.text import Text
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
 from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
-from pg_platform.results.latex import tabular
-from pg_platform.results.measure import AREA, threshold
-from pg_platform.results.points import Contrast, History, Point, Verdict, contrasts, gather
+from pg_platform.results.chance import above_chance, chance
+from pg_platform.results.latex import Below, tabular
+from pg_platform.results.measure import threshold
+from pg_platform.results.paired import ALPHA, SMALLEST_TOLD, holm, told
+from pg_platform.results.points import (
+    Contrast,
+    History,
+    Point,
+    Verdict,
+    contrasts,
+    gather,
+    resolution_of,
+)
+from pg_platform.results.statistics import Resolution
 from pg_platform.results.stored_run import StoredRun
 
 __all__ = ["Comparison", "Point", "Table", "chance", "compare", "print_table"]
 
-_POOL = re.compile(r"top(\d+)_pool(\d+)$")
 _WIDEST = 1000
 _MEASURES = ("n", "mean", "sd", "ci_low", "ci_high", "chance")
-_DIFFERENCES = ("difference", "diff_low", "diff_high", "p", "verdict")
-_SHORT = ("n", "mean", "sd", "95 % interval", "difference", "p", "verdict", "best")
+P = "p"
+"""The column of p values, in any table."""
+_DIFFERENCES = ("difference", "diff_low", "diff_high", P, "verdict")
+_SHORT = ("n", "mean", "sd", "95 % interval", "difference", P, "verdict", "best")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns and rows of plain values, at full precision in `json` and `csv`."""
+    """Named columns and rows of plain values, at full precision in `json` and `csv`.
+
+    `notes` are what a reader has to know first; the forms that people read open with them.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = ()
 
     def json(self) -> str:
         """MLflow's form of a table; what is not a finite number or a text is null."""
@@ -54,30 +69,45 @@ class Table:
         return text.getvalue()
 
     def printed(self) -> list[list[str]]:
-        """The rows as a person reads them: four significant digits, None empty."""
-        return [[_printed(value) for value in row] for row in self.rows]
+        """The rows as a person reads them: four significant digits, None empty, no p of 0."""
+        return [[_printed(value) for value in row] for row in self._readable()]
 
     def markdown(self, padding: str = "") -> str:
         """A Markdown table of the printed rows, with `padding` on both sides of each cell."""
         rule = "| " + " | ".join("---" for _ in self.columns) + " |"
         head, *rows = (_markdown_row(row, padding) for row in [self.columns, *self.printed()])
-        return "\n".join([head, rule, *rows])
+        return "\n".join([*(f"{note}\n" for note in self.notes), head, rule, *rows])
 
     def latex(self) -> str:
         """A LaTeX tabular; it wants the package booktabs."""
-        return tabular(self.columns, self.rows)
+        notes = [f"% {note}" for note in self.notes]
+        return "\n".join([*notes, tabular(self.columns, self._readable())])
+
+    def _readable(self) -> list[list[Any]]:
+        """The rows; a very small p only as what it is below."""
+        return [
+            [
+                Below(SMALLEST_TOLD)
+                if name == P and value is not None and value < SMALLEST_TOLD
+                else value
+                for name, value in zip(self.columns, row, strict=True)
+            ]
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The points of a sweep in the order of its plan, compared by one metric.
 
-    `baseline`, one of the points, is what the others are told apart from.
+    `baseline`, one of the points, is what the others are told apart from, `resolution` how finely
+    their results are measured.
     """
 
     metric: Metric
     points: tuple[Point, ...]
     baseline: Point
+    resolution: Resolution = field(default_factory=Resolution)
     codes: Codes = field(default_factory=dict)
     """The code of each result; a table that mixes codes has a column for them."""
 
@@ -91,9 +121,19 @@ class Comparison:
         """Dotted keys of what varies."""
         return tuple(dict.fromkeys(key for point in self.points for key in point.values))
 
+    @property
+    def is_guessing(self) -> bool:
+        """Whether there are results, and none of the points is told apart from guessing."""
+        return self._p_of_guessing is not None and self._p_of_guessing >= ALPHA
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What has to be told before anything else."""
+        return tuple(filter(None, (self._nothing_learned(), self.metric.warning)))
+
     def against(self, reference: Point) -> dict[str, Contrast]:
         """Every other point less `reference`, by group, p corrected over all of them."""
-        return contrasts(self.points, reference, self.metric)
+        return contrasts(self.points, reference, self.metric, self.resolution)
 
     def table(self) -> Table:
         """A row per point: values, summary over seeds, difference to the baseline, counts.
@@ -113,7 +153,8 @@ class Comparison:
             for point in self.points
         )
         counted = tuple(counts[self.baseline.group])
-        return Table((*self._headings(), *_MEASURES, *_DIFFERENCES, *counted, "best"), rows)
+        headings = (*self._headings(), *_MEASURES, *_DIFFERENCES, *counted, "best")
+        return Table(headings, rows, self.cautions)
 
     def short(self) -> Table:
         """What fits a terminal: the interval in one column, no counts, no bounds of differences."""
@@ -128,6 +169,27 @@ class Comparison:
             for point in self.points
         )
         return Table((*self._headings(), *_SHORT), rows)
+
+    @property
+    def _p_of_guessing(self) -> float | None:
+        """That of the clearest point, corrected for their number; None where it is not known."""
+        found = [
+            above_chance(list(point.results.values()), self.metric.name, self.resolution)
+            for point in self.points
+            if point.results and self.chance is not None
+        ]
+        return min(holm(found)) if found else None
+
+    def _nothing_learned(self) -> str | None:
+        p = self._p_of_guessing
+        if not self.is_guessing or p is None:
+            return None
+        most = max(p.summary.mean for p in self.points if p.summary.mean is not None)
+        so_far = " so far" if any(point.open for point in self.points) else ""
+        return (
+            f"Nothing was learned{so_far}: no point is told apart from chance. A guess has "
+            f"{self.metric.name} {self.chance:.3g}, the highest mean is {most:.3g} (p {told(p)})."
+        )
 
     def _counts(self) -> dict[str, dict[str, int]]:
         """By group, the trials without a result, by column."""
@@ -177,19 +239,16 @@ def compare(
     """
     points = gather(trials, runs, metric, history)
     assert points, "a plan has at least one point"
-    return Comparison(metric, points, _baseline(points, baseline), _codes(trials, runs))
-
-
-def chance(metric: str) -> float | None:
-    """Accuracy of a guess: k/pool for a metric named topk_poolN or its area, else None."""
-    match = _POOL.search(metric.removesuffix(AREA))
-    return int(match[1]) / int(match[2]) if match else None
+    resolution = resolution_of(metric.name, trials, runs)
+    return Comparison(metric, points, _baseline(points, baseline), resolution, _codes(trials, runs))
 
 
 def print_table(comparison: Comparison) -> None:
     """Prints the short table to the terminal, the best point in bold."""
     table = comparison.short()
-    shown = rich.table.Table(title=comparison.metric.name, title_justify="left", box=SIMPLE)
+    better = "larger" if comparison.metric.goal == "maximize" else "smaller"
+    title = f"{comparison.metric.name}, {better} is better"
+    shown = rich.table.Table(title=title, title_justify="left", box=SIMPLE)
     for column in table.columns:
         shown.add_column(column, justify="right")
     for row in table.printed():
@@ -263,4 +322,6 @@ def _jsonable(value: Any) -> Any:
 def _printed(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, Below):
+        return str(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -138,7 +138,7 @@ class Store:
         self.close()
 
     def experiment(self, name: str, metric: Metric) -> str:
-        """The id of the experiment called `name`, created if absent."""
+        """The id of the experiment called `name`, created if absent; `metric` is its first."""
         with locked(self._lock):
             found = self._ask(self._client.get_experiment_by_name, name)
             if found is None:
@@ -148,6 +148,9 @@ class Store:
                 f"experiment {name!r} was deleted in {self.uri}: restore it (mlflow experiments "
                 f"restore --experiment-id {found.experiment_id}) or give the sweep another name"
             )
+        for tag, value in _primary(metric).items():
+            if found.tags.get(tag) != value:
+                self._ask(self._client.set_experiment_tag, found.experiment_id, tag, value)
         return str(found.experiment_id)
 
     def find_experiment(self, name: str) -> str | None:
@@ -490,11 +493,7 @@ class Store:
         return [found.experiment_id for found in self._all_pages(self._client.search_experiments)]
 
     def _create_experiment(self, name: str, metric: Metric) -> str:
-        tags = {
-            "mlflow.experimentKind": "custom_model_development",
-            "mlflow.experiment.primaryMetric.name": metric.name,
-            "mlflow.experiment.primaryMetric.greaterIsBetter": str(metric.goal == "maximize"),
-        }
+        tags = {"mlflow.experimentKind": "custom_model_development", **_primary(metric)}
         place = None if self.uri.startswith("http") else (self.artifacts / name).as_uri()
         return str(self._ask(self._client.create_experiment, name, place, tags))
 
@@ -599,6 +598,14 @@ def _storable(tags: Mapping[str, str]) -> dict[str, str]:
 def _written_out(text: str) -> str:
     """The text with what is no character of UTF-8, as parts of a file's name, written out."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def _primary(metric: Metric) -> dict[str, str]:
+    """The experiment's tags by which MLflow knows its first metric, and the good end of it."""
+    return {
+        "mlflow.experiment.primaryMetric.name": metric.name,
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(metric.goal == "maximize"),
+    }
 
 
 def _stored(run: Any) -> StoredRun:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.metrics import TRAIN_IMAGES
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share, validation_batches
@@ -124,7 +125,7 @@ class Learner:
             epoch=progress.epoch,
             step=progress.step,
             images=progress.step * self.experiment.batch_size,
-            metrics=means | self._speed() | self._broken() | self._validation(progress.epoch),
+            metrics=means | self._speed() | self._of_data() | self._validation(progress.epoch),
         )
         progress.rows.append(row)
         return row
@@ -229,10 +230,16 @@ class Learner:
         self.timed_images = 0
         return speed
 
-    def _broken(self) -> dict[str, float]:
-        """Training images found broken since this process started, each replaced by another."""
+    def _of_data(self) -> dict[str, float]:
+        """Images of which the means of an epoch are shares, and those of them that are broken.
+
+        A training image is broken since this process started, and replaced by another.
+        """
         found = torch.tensor([float(len(self.images.broken))], device=self.place.device)
-        return {"data/broken_images": self.place.mean(found).item() * self.place.world}
+        return {
+            TRAIN_IMAGES: float(self.loader.steps * self.experiment.batch_size),
+            "data/broken_images": self.place.mean(found).item() * self.place.world,
+        }
 
     def _validation(self, epoch: int) -> dict[str, float]:
         """Fixed-pool success, on rank 0, in the epochs that `validation.every_epochs` names."""

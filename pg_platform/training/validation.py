@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from pg_platform.config.metrics import VAL_IMAGES
 from pg_platform.data.loaders import Batch
 from pg_platform.methods import Method
 
@@ -18,7 +19,7 @@ def validate(
 
     The number of images is a multiple of `pool_size`. `val/top1_poolN` is the share of messages
     that find their image among N (Fig. 6), `val/reverse_top1_poolN` of images that find their
-    message. Chance is 1/N.
+    message. Chance is 1/N. `data/val_images` is how many images these are shares of.
     """
     method.eval()
     played = [method.play((batch.speaker, batch.listener)) for batch in batches]
@@ -27,6 +28,7 @@ def validate(
     image = torch.cat([p.image for p in played]).float()
     sent = torch.cat([p.ids[p.gate].flatten() for p in played])
     metrics = pool_accuracy(text, image, pool_size)
+    metrics[VAL_IMAGES] = float(len(text))
     metrics["msg/length"] = sent.numel() / len(text)
     return metrics | symbol_usage(sent, vocab_size)
 
