@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -136,11 +137,15 @@ def alone(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(text) if text else {"died": f"with exit code {code}"}
 
 
+def _found(experiment: Experiment) -> dict[str, Any]:
+    return asdict(compared(experiment))
+
+
 def main(lines: Sequence[str]) -> None:
     """Compare each experiment; none has a thread before it has its process."""
     for line in lines:
         experiment = Experiment.model_validate_json(line)
-        became = alone(lambda e=experiment: asdict(compared(e)))
+        became = alone(partial(_found, experiment))
         sys.stdout.write(json.dumps(became) + "\n")
 
 

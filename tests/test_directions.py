@@ -203,7 +203,7 @@ def test_without_a_goal_the_good_end_is_kept_by_whatever_stops_points(
     base = metric.partition(":")[0]
 
     def grown(point: Mapping[str, Any], epoch: int) -> float:
-        rate = point["optimizer.lr"] * 100
+        rate: float = point["optimizer.lr"] * 100
         return rate + epoch / 50 if base.startswith("val/") else 0.5 + rate - epoch / 15
 
     rule = Rule(grown, base)

@@ -48,7 +48,8 @@ def small_forms() -> dict[str, list[Experiment]]:
 
 def drawn(count: int, values: int) -> dict[str, Experiment]:
     """Widths from 1 to 20, with those that no vector of a CPU holds, sides and batches."""
-    chance, cases = random.Random(0), {}
+    chance = random.Random(0)
+    cases: dict[str, Experiment] = {}
     base = load_experiment(EXAMPLES / "digits.yaml", ())
     while len(cases) < count:
         side, batch = chance.choice([16, 24, 32, 40, 48, 64]), chance.randint(16, 64)

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def comparison(
     return compare(trials, runs, metric)
 
 
-def column(found: Comparison, name: str) -> list[object]:
+def column(found: Comparison, name: str) -> list[Any]:
     table = found.table()
     return [row[table.columns.index(name)] for row in table.rows]
 

@@ -86,8 +86,8 @@ class ImageConv2d(nn.Conv2d):
         """Maps (batch, channels, h, w) of images (batch, 3, side, side)."""
         if x.device.type != "cpu" or not (self.training and torch.is_grad_enabled()):
             return super().forward(x)
-        maps = _SummedInDouble.apply(x, self.weight, self.stride, self.padding)
-        assert isinstance(maps, Tensor)
+        summed: Any = _SummedInDouble.apply
+        maps: Tensor = summed(x, self.weight, self.stride, self.padding)
         return maps
 
 
