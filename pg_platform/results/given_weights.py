@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TypeVar
 
 import timm
@@ -15,21 +13,14 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pg_platform.results.bank import weights_hash
+from pg_platform.training.checkpoint import UNREADABLE
 from pg_platform.training.misfit import misfit
 
 N = TypeVar("N", bound=nn.Module)
 
 DOWNLOAD = "download"
 
-_UNREADABLE = (
-    SafetensorError,
-    UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    struct.error,
-)
+_UNREADABLE = (SafetensorError, *UNREADABLE)
 """What the two readers raise of files that are not theirs, by the first bytes of the file."""
 
 
