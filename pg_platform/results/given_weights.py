@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Annotated, TypeVar
 
 import timm
@@ -17,6 +15,7 @@ from torchvision import models
 
 from pg_platform.config.paths import IsPath
 from pg_platform.results.bank import weights_hash
+from pg_platform.training.checkpoint import UNREADABLE
 from pg_platform.training.misfit import misfit
 
 N = TypeVar("N", bound=nn.Module)
@@ -26,15 +25,7 @@ DOWNLOAD = "download"
 Weights = Annotated[str, Field(min_length=1), IsPath(DOWNLOAD)]
 """The option of an evaluation that wants such weights: the path of a file, or `download`."""
 
-_UNREADABLE = (
-    SafetensorError,
-    UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    struct.error,
-)
+_UNREADABLE = (SafetensorError, *UNREADABLE)
 """What the two readers raise of files that are not theirs, by the first bytes of the file."""
 
 

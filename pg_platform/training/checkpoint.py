@@ -53,6 +53,20 @@ class Progress:
 
 REMEDY = "take another checkpoint of this run, or train it anew"
 
+UNREADABLE = (
+    UnpicklingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What torch.load raises of a file that is not its own, or was, by where it is damaged."""
+
 _SET_ASIDE = "damaged-"
 
 
@@ -202,19 +216,6 @@ def load_states(path: Path) -> dict[str, Any]:
     if not isinstance(states, dict) or not {"optimizer", "scaler"} <= states.keys():
         raise CheckpointError(f"{file}: damaged (not what a checkpoint holds); {REMEDY}")
     return states
-
-
-UNREADABLE = (
-    UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    struct.error,
-)
-"""What torch.load raises of a file that is not its own, or was, by where it is damaged."""
 
 
 def _replace(partial: Path, final: Path) -> None:

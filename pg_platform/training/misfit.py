@@ -19,8 +19,13 @@ def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
         if name in state and state[name].shape != wanted.shape
     ]
     wrong += [f"{name} is missing" for name in own if name not in state]
-    wrong += [f"{name} is one too many" for name in state if name not in own]
+    wrong += [f"{_shown(name)} is one too many" for name in state if name not in own]
     if not wrong:
         return None
     others = f", and {len(wrong) - 1} tensors more do not fit" if len(wrong) > 1 else ""
     return f"{wrong[0]}{others}"
+
+
+def _shown(name: object) -> str:
+    """A name out of a file that anybody may have written, without what a terminal would obey."""
+    return str(name).encode("unicode_escape").decode()
