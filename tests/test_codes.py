@@ -142,9 +142,9 @@ def test_rerun_makes_the_table_one(
     with Store.open(home) as store:
         aside = store.look(before["V=2 seed=0"].run_id)
         assert (aside.status, aside.tags["pg.kind"]) == ("FINISHED", "superseded")
-        checkpoints = Path(aside.tags["pg.checkpoints"])
+        checkpoints = store.checkpoints(aside)
+        assert checkpoints != store.checkpoints(after["V=2 seed=0"])
     assert checkpoints.is_dir()
-    assert checkpoints != Path(after["V=2 seed=0"].tags["pg.checkpoints"])
 
 
 def test_runs_of_before_are_of_unknown_code(

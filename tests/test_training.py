@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.metrics import metric_names
+from pg_platform.config.metrics import metric_names, reported
 from pg_platform.config.places import recipe_names
 from pg_platform.data.images import open_images
 from pg_platform.methods import build
@@ -219,6 +219,18 @@ def test_compiled_networks_learn_the_same_and_keep_their_names(tmp_path: Path) -
         names.append(weights(tmp_path / str(compiled)).keys())
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert names[0] == names[1]
+
+
+def test_every_metric_that_a_run_writes_is_known(undisturbed: Path) -> None:
+    """By the table that says which end of each is good; whatever recipe, whatever epoch."""
+    rows = Journal(undisturbed / "metrics.jsonl").rows()
+    written = {name for row in rows for name in row.metrics}
+    assert written
+    assert {name for name in written if reported(name) is None} == set()
+    shares = {name for name in written if (known := reported(name)) is not None and known.share}
+    assert all(0 <= row.metrics[name] <= 1 for row in rows for name in shares & row.metrics.keys())
+    assert rows[-1].metrics["data/val_images"] % SMALL["validation"]["pool_size"] == 0
+    assert rows[-1].metrics["data/train_images"] == rows[0].images
 
 
 def test_training_in_fp16_scales_its_loss_and_continues_bit_for_bit(tmp_path: Path) -> None:

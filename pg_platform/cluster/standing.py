@@ -222,4 +222,4 @@ def _move_aside(store: Store, trial_id: str, folder: Path) -> None:
     if folder.exists():
         aside = folder.with_name(f"{folder.name}.until-{int(time.time())}")
         shutil.move(folder, aside)
-        store.moved(trial_id, str(folder), str(aside))
+        store.moved(trial_id, folder, aside)

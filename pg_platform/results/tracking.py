@@ -36,6 +36,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 import mlflow.entities
 from alembic.util import CommandError
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -96,6 +98,7 @@ class Store:
         self._client = self._once(MlflowClient, uri)
         self._patience = patience
         self._writer = Writer(self._send, patience)
+        self._repositories: dict[str, ArtifactRepository] = {}
         self._marks: dict[str, dict[str, int]] = {}
 
     @classmethod
@@ -356,7 +359,7 @@ class Store:
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary, name)
             file.write_bytes(content)
-            self._ask(self._client.log_artifact, run_id, str(file), folder or None)
+            self._ask(self._files(run_id).log_artifact, str(file), folder or None)
 
     def put_image(self, run_id: str, key: str, png: bytes, webp: bytes) -> None:
         """Shows a picture under `key` among those that MLflow compares across runs, replacing it.
@@ -377,13 +380,13 @@ class Store:
         """Reads a text file of a run."""
         with tempfile.TemporaryDirectory() as temporary:
             return Path(
-                self._ask(self._client.download_artifacts, run_id, path, temporary)
+                self._ask(self._files(run_id).download_artifacts, path, temporary)
             ).read_text()
 
     def find_text(self, run_id: str, path: str) -> str | None:
         """Reads a text file of a run; None where it has none."""
         folder = path.rpartition("/")[0]
-        there = self._ask(self._client.list_artifacts, run_id, folder or None)
+        there = self._ask(self._files(run_id).list_artifacts, folder or None)
         return self.text(run_id, path) if path in {file.path for file in there} else None
 
     def put_table(self, run_id: str, path: str, table: Table) -> None:
@@ -418,11 +421,11 @@ class Store:
             for start in range(0, len(values), BATCH):
                 self._send(run_id, values[start : start + BATCH])
 
-    def moved(self, trial_id: str, folder: str, place: str) -> None:
+    def moved(self, trial_id: str, folder: Path, place: Path) -> None:
         """Tells all runs of a trial whose checkpoints lay in `folder` that they lie in `place`."""
         for run in self._search(self._experiments(), {"pg.trial_id": trial_id}):
-            if run.tags.get("pg.checkpoints") == folder:
-                self.tag(run.run_id, {"pg.checkpoints": place})
+            if CHECKPOINTS in run.tags and self.checkpoints(run) == folder:
+                self.tag(run.run_id, {CHECKPOINTS: self.place(place)})
 
     def set_aside(self, run_id: str) -> None:
         """Takes a run out of its sweep and frees its key; its metrics and files stay."""
@@ -500,6 +503,13 @@ class Store:
     def _create_run(self, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
         run = self._ask(self._client.create_run, experiment_id, run_name=name, tags=_storable(tags))
         return str(run.info.run_id)
+
+    def _files(self, run_id: str) -> ArtifactRepository:
+        """Where the files of a run lie; MLflow's own cache takes a run for that of any store."""
+        if run_id not in self._repositories:
+            place = self._ask(self._client.get_run, run_id).info.artifact_uri
+            self._repositories[run_id] = get_artifact_repository(place, tracking_uri=self.uri)
+        return self._repositories[run_id]
 
     def _orphan(self, run: StoredRun) -> None:
         self.tag(run.run_id, {"pg.orphaned": "true", "pg.stop_reason": "driver died"})
