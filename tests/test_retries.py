@@ -27,7 +27,7 @@ def with_words_for_labels(folder: Path) -> Mapping[str, Any]:
     """A parquet file whose footer is sound: only who opens the images sees what is wrong."""
     images = [image for image, _ in encoded_digits(400, "png", (12, 12))]
     file = write_parquet(folder / "words.parquet", images, ["a digit"] * len(images))  # type: ignore[list-item]
-    return {"kind": "parquet", "path": str(file), "image_size": 16}
+    return {"kind": "parquet", "path": str(file), "image_size": 16, "val_fraction": 0.3}
 
 
 def assert_told_in_a_line(stderr: str, name: str) -> Path:
