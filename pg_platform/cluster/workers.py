@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from pg_platform.training.failures import lasting, told
 from pg_platform.training.place import Place, hold_to_share
 from pg_platform.training.rows import shortage
 
+_TAKEN_SECONDS, _LOOK_SECONDS = 60.0, 0.5
+
 _NO_PLACE = "WorkerGroupStartupTimeoutError"
 """Ray Train's name, which it does not export, for a group that other trials leave no place for."""
 
@@ -38,10 +41,24 @@ def train_on_workers(assignment: Assignment, resources: Resources, storage: Path
         while not _fit(assignment, resources, storage, to_tune):
             if should_stop():
                 report.end("interrupted")
-                return
+                break
             report([])  # it waits for its place
     except LastingError as error:
         report.end("failed", error=str(error))
+    _wait_until_taken(to_tune)
+
+
+def _wait_until_taken(to_tune: TuneReportCallback) -> None:
+    """Until Tune has taken the last word out of the queue between Train and Tune.
+
+    A function that returns before puts its end where that word is to go, and Ray's own thread then
+    waits for itself, for ever.
+    """
+    queue = to_tune._training_actor_item_queue
+    until = time.monotonic() + _TAKEN_SECONDS
+    while not queue.empty() and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    time.sleep(_LOOK_SECONDS)  # from that queue to the next, in the other thread
 
 
 def _fit(
