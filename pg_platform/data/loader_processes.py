@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import shutil
 import signal
 import time
@@ -36,6 +37,11 @@ _TIMED_OUT = "DataLoader timed out"
 _LAST_BREATH_SECONDS = 1.0
 
 _Part = TypeVar("_Part")
+
+
+_KILLED = re.compile(
+    r"DataLoader worker \(pid (?P<pid>\d+)\) is killed by signal: (?P<signal>.+?)\."
+)
 
 
 class LoaderLostError(RuntimeError):
@@ -143,6 +149,20 @@ def _death(processes: Sequence[BaseProcess], error: Exception) -> str | None:
         if each.exitcode:
             return f"loader process {each.pid} {_how(each.exitcode)}"
     return None
+
+
+def death_told(error: str) -> str | None:
+    """The words of `LoaderLostError` for what torch's signal handler says of a process that died.
+
+    It raises in the main thread, wherever that is at the moment. None for any other text.
+    """
+    found = _KILLED.search(error)
+    if found is None:
+        return None
+    named = {signal.strsignal(number): number for number in signal.Signals}
+    number = named.get(found["signal"])
+    how = f"was killed ({found['signal']})" if number is None else _how(-number)
+    return f"loader process {found['pid']} {how}"
 
 
 def _how(exitcode: int) -> str:

@@ -8,7 +8,7 @@ import traceback
 
 from torch import distributed
 
-from pg_platform.data.loader_processes import LoaderLostError
+from pg_platform.data.loader_processes import LoaderLostError, death_told
 from pg_platform.training.rows import DISK_FULL, shortage
 
 _OF_THE_MOMENT = (
@@ -53,6 +53,8 @@ def passes(error: BaseException) -> bool:
 
 def headline(error: BaseException) -> str:
     """The error in one line."""
+    if (death := death_told(str(error))) is not None:
+        return f"LoaderLostError: {death}"
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
