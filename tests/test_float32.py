@@ -18,6 +18,8 @@ from pg_platform.config.recipe import load_recipe
 from pg_platform.config.sweep import load_experiment, load_sweep
 from tests.small import merged
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 1e-4
 """Of the norm of a parameter's gradient."""
 FEW = 1e-5

@@ -166,6 +166,7 @@ def assert_ended(home: Path, code: int, status: str = "interrupted") -> None:
     assert set(reasons(home).values()) == {status}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_ray_dying_is_told_and_the_same_command_goes_on(tmp_path: Path, name: str) -> None:
     process, home = under_way(tmp_path, {})
@@ -181,6 +182,7 @@ def test_ray_dying_is_told_and_the_same_command_goes_on(tmp_path: Path, name: st
     assert run(["pg-sweep", file, "--stop"], home).returncode == 2
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_job_leaves_checkpoints(tmp_path: Path) -> None:
     """SLURM and a closed terminal send it to each process, those of Ray too."""
     process, home = under_way(tmp_path, {})
