@@ -139,6 +139,7 @@ def test_a_run_that_an_evaluation_does_not_fit_is_an_error_alone_and_told_in_a_g
     assert isinstance(measure("knn", Options(k=5), folder, CPU), Measured)
 
 
+@pytest.mark.slow
 def test_pg_eval_on_a_cluster_finds_what_it_finds_here(tmp_path: Path) -> None:
     file, home = write_sweep(tmp_path, {"experiment": {"epochs": 1}, "seeds": 1}), tmp_path / "home"
     assert run(["pg-sweep", str(file)], home).returncode == 0

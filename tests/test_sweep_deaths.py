@@ -251,6 +251,7 @@ def test_a_trial_leaves_a_checkpoint_when_its_node_is_drained(tmp_path: Path) ->
         cluster.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_full_disk_interrupts_and_room_lets_the_sweep_go_on(tmp_path: Path) -> None:
     """The trials' folder lies on a disk of its own, of a few checkpoints' size."""

@@ -20,6 +20,8 @@ from pg_platform.results.ui import server_command, server_environment
 from tests.commands import run, start
 from tests.small_sweeps import reasons, runs, sweep, table, vocabularies, wait_until
 
+pytestmark = pytest.mark.slow
+
 NO_MEMORY = 2**40
 """Hidden units of a head that no machine holds: the allocator refuses at once."""
 
