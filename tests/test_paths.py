@@ -407,6 +407,8 @@ class TestShippedSweeps:
         assert set(paths(sweep)) == {str(imagenet)}
         assert len({trial.id for trial in plan(sweep, identity)}) == len(sweep.points)
 
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
     def test_a_shipped_sweep_runs_on_ray_from_the_folder_above_the_data(
         self, tmp_path: Path
     ) -> None:
@@ -472,6 +474,7 @@ class TestRunsThatMoved:
         assert f"the images at {there}/photos are image_folder-" in other.stderr
         assert list((trial / "banks").iterdir()) == [bank]
 
+    @pytest.mark.slow
     def test_an_early_run_with_a_relative_path(
         self, here: Path, tmp_path: Path, at_home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
