@@ -114,15 +114,3 @@ def test_a_worker_larger_than_the_machine_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "4096 CPUs" in done.stderr
     assert "--set resources.cpus_per_worker=1" in done.stderr
-
-
-def test_a_store_that_does_not_answer_is_infrastructure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nobody = tmp_path / "a file, no folder"
-    nobody.write_text("")
-    file = write_experiment(tmp_path, {})
-    monkeypatch.setenv("HOME", str(tmp_path))
-    done = run(["pg-train", str(file), "--local"], nobody)
-    assert done.returncode == 4
-    assert "Traceback" not in done.stderr

@@ -71,8 +71,8 @@ def test_all_mistakes_come_at_once_and_a_list_of_lists_is_one(tmp_path: Path) ->
 
 
 def entry(name: str, slope: float) -> Entry:
-    """A sweep of three vocabularies whose success goes up by `slope` with each."""
-    found = swept({V: [2, 8, 32]}, lambda p: [slope * p[V] + x for x in (0.0, 0.001, 0.002)])
+    """A sweep of three vocabularies whose success goes up by about `slope` with each symbol."""
+    found = swept({V: [2, 8, 32]}, lambda p: [seed * slope * p[V] for seed in (0.9, 1.0, 1.1)])
     claim = Claim(says=f"larger V helps {EVIL}", parameter=V, direction="increases")
     paper = Paper(answers="Fig. 6c", values={"V=2": 0.123, "V=999": 0.5}, claims=(claim,))
     return Entry(name, f"Does it {EVIL}?", paper, found, [judged(found, claim)], f"run-of-{name}")

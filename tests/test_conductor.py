@@ -304,7 +304,8 @@ def test_a_segment_that_waits_for_a_place_spends_nothing_and_is_not_hung(runs: T
 def test_a_search_is_told_of_what_the_sweep_measures(
     runs: TrialRuns, measure: str, told: float
 ) -> None:
-    search, metric = Searched([vocabularies([2], seeds=1)]), {"name": ACCURACY.name + measure}
+    search = Searched([vocabularies([2], seeds=1)])
+    metric = {"name": ACCURACY.name + measure, "goal": "maximize"}
     made = conductor(runs, [], search=search, metric=metric)
     trial = started(made).trial
     made.rows(trial, rows(ACCURACY.name, [0.3, 0.5]))

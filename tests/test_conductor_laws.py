@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +25,9 @@ from tests.results import ACCURACY, vocabularies
 class Runs(TrialRuns):
     """Runs without a store: each is opened before it is written to, and closed for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
         self.stands: dict[str, str] = {}
+        self.folder = lambda trial: root / trial.id
 
     def open(self, trial: Trial) -> str:
         assert self.stands.get(trial.id, "open") == "open", f"{trial.id} begins after its end"
@@ -242,12 +245,17 @@ def check_ends(executor: Executor, search: Asked | None, runs: Runs) -> None:
 @settings(max_examples=300, deadline=None)
 @given(rules(), st.integers(1, 3), st.integers(0, 3), st.none() | st.integers(1, 3), st.data())
 def test_whatever_happens_each_trial_ends_once(
-    words: dict[str, Any], seeds: int, fixed: int, searched: int | None, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    words: dict[str, Any],
+    seeds: int,
+    fixed: int,
+    searched: int | None,
+    data: st.DataObject,
 ) -> None:
     sizes = [2, 4, 8, 16, 32, 64][: fixed + (searched or 0)]
     plans = [in_parts(vocabularies([size], seeds)) for size in sizes]
     search = None if searched is None else Asked(plans[fixed:])
-    clock, runs = Clock(), Runs()
+    clock, runs = Clock(), Runs(tmp_path_factory.getbasetemp() / "trials")
     made = conductor(runs, list(chain.from_iterable(plans[:fixed])), clock, search, **words)
     executor = Executor(made)
     play(executor, clock, data)

@@ -87,7 +87,7 @@ def test_the_body_of_the_detector_sees_what_the_listener_sees(listener: Trained,
     detector = detector_on(game.listener.vision, options(voc)).train()
     last = detector.backbone.body(pixels)["3"].detach()
     wanted = game.eval().listener.vision(pixels).detach()
-    assert last == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+    assert last == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
 
 def _state(trained: Trained) -> dict[str, torch.Tensor]:

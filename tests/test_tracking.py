@@ -222,7 +222,7 @@ from pg_platform.config.sweep import Metric
 from pg_platform.results.tracking import Store
 
 with Store.open(Path({root!r})) as store:
-    experiment = store.experiment("race", Metric.of("val/loss"))
+    experiment = store.experiment("race", Metric.of("train/loss"))
     print(experiment, store.run(experiment, "same", "same"))
 """
 

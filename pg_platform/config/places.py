@@ -43,7 +43,7 @@ def store_root() -> Path:
 def _folder(home: str) -> Path:
     try:
         home.encode()
-        path = Path(absolute(home)).resolve()
+        path = Path(absolute(str(Path(home).expanduser()))).resolve()
     except (UnicodeEncodeError, RuntimeError) as error:  # RuntimeError: no such user, or a circle
         raise ValueError(f"PG_HOME={home!a}: no name of a folder ({error})") from error
     there = next(each for each in (path, *path.parents) if each.exists())
