@@ -25,11 +25,15 @@ demo: env ## a sweep on handwritten digits, from nothing to a table: a few minut
 	@echo
 	@echo "The same table, the figure and the curves in a browser: $(BIN)/pg-ui"
 
+# Two files of tests at a time: most of a test's time is a command that starts. Faults run alone.
+TEST_WORKERS ?= 2
+
 test: env ## the tests, without the slow ones
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 test-all: env ## all tests, those with faults and several processes too
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 check: env ## ruff, mypy --strict and the floors that imports may not climb
 	$(BIN)/ruff check .
