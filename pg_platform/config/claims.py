@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from pg_platform.config.metrics import AREA, EPOCHS_TO
 from pg_platform.config.problems import Problem, meant, one_of
-from pg_platform.config.tree import Branch, Items, Leaf, Path, at, dotted
+from pg_platform.config.tree import Branch, Items, KeyPath, Leaf, at, dotted
 
 DERIVED = (AREA, EPOCHS_TO)
 
@@ -46,7 +46,7 @@ def unvaried_claims(root: Branch, varied: Sequence[str]) -> Iterator[Problem]:
                 yield Problem(place, dotted(path), why)
 
 
-def _in_claims(root: Branch, key: str) -> list[Path]:
+def _in_claims(root: Branch, key: str) -> list[KeyPath]:
     claims = at(root, ("paper", "claims"))
     count = len(claims.items) if isinstance(claims, Items) else 0
     return [("paper", "claims", index, key) for index in range(count)]

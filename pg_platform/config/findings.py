@@ -14,7 +14,7 @@ from pg_platform.config.problems import Problem, Wrong, closest, one_of
 from pg_platform.config.schema import Traced, dotted_keys, kind, trace
 from pg_platform.config.tree import (
     Branch,
-    Path,
+    KeyPath,
     at,
     depth,
     dotted,
@@ -32,17 +32,17 @@ class Finding:
     `also` are the other keys that take part.
     """
 
-    path: Path
+    path: KeyPath
     message: str
     unknown: bool = False
-    also: tuple[Path, ...] = ()
+    also: tuple[KeyPath, ...] = ()
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> tuple[KeyPath, ...]:
         """All keys that take part, the one at fault first."""
         return (self.path, *self.also)
 
-    def involves(self, others: Sequence[Path]) -> bool:
+    def involves(self, others: Sequence[KeyPath]) -> bool:
         """Whether one of `others` is, holds or lies in a key that takes part."""
         return any(a[: len(b)] == b[: len(a)] for a in self.paths for b in others)
 
@@ -55,7 +55,7 @@ class Finding:
 
 
 def findings(
-    section: type[BaseModel], root: Branch, left_out: Sequence[Path] = ()
+    section: type[BaseModel], root: Branch, left_out: Sequence[KeyPath] = ()
 ) -> list[Finding]:
     """All that is wrong with `root` as a `section`.
 
@@ -78,7 +78,7 @@ def findings(
     return found
 
 
-def without(tree: Branch, paths: Sequence[Path]) -> Branch:
+def without(tree: Branch, paths: Sequence[KeyPath]) -> Branch:
     """The tree without some parts; what is not there itself goes with the part around it."""
     for path in paths:
         way = path
@@ -88,7 +88,7 @@ def without(tree: Branch, paths: Sequence[Path]) -> Branch:
     return tree
 
 
-def _cut(tree: Branch, way: Path) -> Branch:
+def _cut(tree: Branch, way: KeyPath) -> Branch:
     key, inside = str(way[0]), way[1:]
     match tree.values[key]:
         case Branch() as child if inside:

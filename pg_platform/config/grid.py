@@ -16,7 +16,7 @@ from pg_platform.config.layers import PARAMETERS, graft
 from pg_platform.config.parameters import Parameter
 from pg_platform.config.problems import Place, Problem
 from pg_platform.config.rules import Rules, with_value
-from pg_platform.config.tree import Branch, Path, dotted, key_place, place_of, plain, shown
+from pg_platform.config.tree import Branch, KeyPath, dotted, key_place, place_of, plain, shown
 
 MOST_POINTS = 100_000
 
@@ -128,7 +128,7 @@ class Grid:
         that it hides nothing there.
         """
         faults: dict[tuple[Place, str], Problem] = {}
-        base, base_faults = self.base, list[Path]()
+        base, base_faults = self.base, list[KeyPath]()
         bad: set[tuple[Parameter, int]] = set()
         rivals = {p.keys for p in self.parameters} if len(self.parameters) > 1 else set()
         for indices in choices:
@@ -168,7 +168,7 @@ class Grid:
         prefix = "" if finding.path[:1] == ("resources",) else "experiment."
         return problem._replace(key=prefix + problem.key)
 
-    def _owner(self, path: Path, indices: Choice) -> tuple[Parameter, int] | None:
+    def _owner(self, path: KeyPath, indices: Choice) -> tuple[Parameter, int] | None:
         """The parameter that has its value at `path`, and the index of that value."""
         for parameter, i in self._chosen(indices):
             if path[: len(parameter.keys)] == parameter.keys:

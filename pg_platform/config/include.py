@@ -13,7 +13,7 @@ from pg_platform.config.problems import Problem
 from pg_platform.config.tree import (
     Branch,
     Items,
-    Path,
+    KeyPath,
     at,
     dotted,
     key_place,
@@ -62,7 +62,7 @@ def _told(finding: Finding, root: Branch, tree: Branch, index: int, node: Branch
     """The finding at the first key of the point that takes part, else in the base."""
     for path in finding.paths:
         for key in node.values:
-            keys: Path = tuple(key.split("."))
+            keys: KeyPath = tuple(key.split("."))
             if path[: len(keys)] != keys:
                 continue
             way = (INCLUDE, index, key, *path[len(keys) :])

@@ -13,7 +13,17 @@ from pg_platform.config.problems import Problem, closest
 from pg_platform.config.ranges import Range
 from pg_platform.config.schema import dotted_keys
 from pg_platform.config.sweep_file import Varied
-from pg_platform.config.tree import Branch, Items, Node, Path, at, branch_at, dotted, plain, shown
+from pg_platform.config.tree import (
+    Branch,
+    Items,
+    KeyPath,
+    Node,
+    at,
+    branch_at,
+    dotted,
+    plain,
+    shown,
+)
 
 NOT_VARIED = {
     "seed": "seeds have a key of their own; write `seeds: 3` or `seeds: [0, 1, 2]`",
@@ -46,7 +56,7 @@ class Parameter:
         """The key in parts."""
         return tuple(self.key.split("."))
 
-    def path(self, index: int, *inside: str | int) -> Path:
+    def path(self, index: int, *inside: str | int) -> KeyPath:
         """Where a sweep file has the value with this index, or a part inside it."""
         if self.range is None:
             return (PARAMETERS, self.key, "values", index, *inside)

@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pg_platform.config.tree import Path
+from pg_platform.config.tree import KeyPath
 
 
 def members(field: FieldInfo) -> tuple[type[BaseModel], ...]:
@@ -34,12 +34,12 @@ def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 class Traced(NamedTuple):
     """Where a location of pydantic's leads: the way there, and what can stand there."""
 
-    path: Path
+    path: KeyPath
     sections: tuple[type[BaseModel], ...]
     nullable: bool
 
 
-def trace(section: type[BaseModel], loc: Path) -> Traced:
+def trace(section: type[BaseModel], loc: KeyPath) -> Traced:
     """Follow a location from `section`, leaving out the kinds that pydantic puts into it."""
     path: list[str | int] = []
     sections: tuple[type[BaseModel], ...] = (section,)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pg_platform.config.problems import Place
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """A way down a tree: keys, and positions in lists."""
 
 _LONGEST_SHOWN = 60
@@ -52,7 +52,7 @@ class Branch:
 Node = Leaf | Items | Branch
 
 
-def at(root: Node, path: Path) -> Node | None:
+def at(root: Node, path: KeyPath) -> Node | None:
     """The part of the tree at `path`, None where it is not there."""
     node: Node | None = root
     for part in path:
@@ -60,7 +60,7 @@ def at(root: Node, path: Path) -> Node | None:
     return node
 
 
-def branch_at(root: Node, path: Path) -> Branch | None:
+def branch_at(root: Node, path: KeyPath) -> Branch | None:
     """The mapping at `path`, None where there is none."""
     match at(root, path):
         case Branch() as branch:
@@ -68,19 +68,19 @@ def branch_at(root: Node, path: Path) -> Branch | None:
     return None
 
 
-def depth(root: Node, path: Path) -> int:
+def depth(root: Node, path: KeyPath) -> int:
     """How many parts of `path` the tree has."""
     return next((n for n in range(len(path), 0, -1) if at(root, path[:n]) is not None), 0)
 
 
-def place_of(root: Node, path: Path) -> Place:
+def place_of(root: Node, path: KeyPath) -> Place:
     """Where the value at `path` stands, or the deepest part around it that the tree has."""
     node = at(root, path[: depth(root, path)])
     assert node is not None
     return node.place
 
 
-def key_place(root: Node, path: Path) -> Place:
+def key_place(root: Node, path: KeyPath) -> Place:
     """Where the last key of `path` stands, or the deepest part around it that the tree has."""
     parent = at(root, path[:-1])
     match parent, path[-1]:
@@ -89,7 +89,7 @@ def key_place(root: Node, path: Path) -> Place:
     return place_of(root, path)
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """The path as messages have it: `parameters.optimizer.lr.values[2]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in path)
     return text.removeprefix(".")

@@ -15,8 +15,7 @@ from typing import Any
 import yaml
 
 from pg_platform.config.problems import ConfigError, Place, Problem
-from pg_platform.config.tree import Branch, Items, Leaf, Node, dotted, plain, shown
-from pg_platform.config.tree import Path as TreePath
+from pg_platform.config.tree import Branch, Items, KeyPath, Leaf, Node, dotted, plain, shown
 
 DEEPEST = 32
 """Levels of nesting that a file may have; a config needs about six."""
@@ -48,7 +47,7 @@ def read(path: Path, problems: list[Problem]) -> Branch:
     raise ConfigError([f"{root.place}: wants keys and values at the top, got {shown(root)}"])
 
 
-def compose(text: str, origin: Place, problems: list[Problem], path: TreePath = ()) -> Node | None:
+def compose(text: str, origin: Place, problems: list[Problem], path: KeyPath = ()) -> Node | None:
     """The tree of one YAML document, None where it is empty. Problems have keys below `path`.
 
     Where `origin` has no line, it is the place of every part. Raises ConfigError for what is not
@@ -97,7 +96,7 @@ class _Composer:
         self.problems = problems
         self.refused: list[str] = []
 
-    def document(self, path: TreePath) -> Node | None:
+    def document(self, path: KeyPath) -> Node | None:
         """The only document of the text."""
         events = yaml.parse(self.text, Loader=yaml.SafeLoader)
         root = None
@@ -110,7 +109,7 @@ class _Composer:
                     root = self.node(event, events, path)
         return root
 
-    def node(self, event: yaml.Event, events: Iterator[yaml.Event], path: TreePath) -> Node:
+    def node(self, event: yaml.Event, events: Iterator[yaml.Event], path: KeyPath) -> Node:
         """The part at `path`, which `event` begins; takes the events up to its end."""
         place = self.place(event.start_mark)
         if len(path) > DEEPEST:
@@ -129,13 +128,13 @@ class _Composer:
                 return self.branch(place, events, path)
         return Leaf(place, "", None)
 
-    def items(self, events: Iterator[yaml.Event], path: TreePath) -> Iterator[Node]:
+    def items(self, events: Iterator[yaml.Event], path: KeyPath) -> Iterator[Node]:
         """The parts of a list."""
         position = itertools.count()
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             yield self.node(event, events, (*path, next(position)))
 
-    def branch(self, place: Place, events: Iterator[yaml.Event], path: TreePath) -> Branch:
+    def branch(self, place: Place, events: Iterator[yaml.Event], path: KeyPath) -> Branch:
         """The parts of a mapping; the first of two equal keys stays."""
         keys: dict[str, Place] = {}
         values: dict[str, Node] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pg_platform.results.paired import FEWEST
-from pg_platform.results.tables import Comparison, Point
+from pg_platform.results.points import Point
+from pg_platform.results.tables import Comparison
 
 FEW_SEEDS = 5
 LEARNED = 5.0

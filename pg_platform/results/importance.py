@@ -12,7 +12,8 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from pg_platform.config.plan import compact
-from pg_platform.results.tables import Comparison, Point
+from pg_platform.results.points import Point
+from pg_platform.results.tables import Comparison
 from pg_platform.results.value_axis import in_order, is_log, is_number
 
 FEWEST_POINTS = 4

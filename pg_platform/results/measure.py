@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pg_platform.config import metrics
+from pg_platform.config.metrics import EPOCHS_TO, direction
 
-AREA = f":{metrics.AREA}"
-_EPOCHS_TO = f":{metrics.EPOCHS_TO}:"
+_LEVEL = f":{EPOCHS_TO}:"
 
 
 def base(name: str) -> str:
@@ -23,9 +22,9 @@ def is_derived(name: str) -> bool:
 
 def threshold(name: str) -> float | None:
     """X of `NAME:epochs_to:X`; None for any other name. ValueError where X is no finite number."""
-    if _EPOCHS_TO not in name:
+    if _LEVEL not in name:
         return None
-    text = name.partition(_EPOCHS_TO)[2]
+    text = name.partition(_LEVEL)[2]
     try:
         value = float(text)
     except ValueError:
@@ -44,12 +43,12 @@ def measure(history: Sequence[tuple[int, float]], name: str) -> float:
     any other measure.
     """
     if (wanted := threshold(name)) is not None:
-        sign = -1 if metrics.direction(base(name)) == "minimize" else 1
+        sign = -1 if direction(base(name)) == "minimize" else 1
         reached = (float(at) for at, value in history if sign * value >= sign * wanted)
         return next(reached, math.nan)
-    if name not in (base(name), base(name) + AREA):
+    if name not in (base(name), f"{base(name)}:area"):
         raise ValueError(
-            f"metric {name!r}: no such measure; write NAME, NAME:epochs_to:X or NAME{AREA}"
+            f"metric {name!r}: no such measure; write NAME, NAME:epochs_to:X or NAME:area"
         )
     if not history:
         return math.nan
