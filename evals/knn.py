@@ -15,8 +15,9 @@ from torch.nn.functional import normalize
 
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
+from pg_platform.progress import tracked
 from pg_platform.results.measured import Measured
-from pg_platform.results.progress import plain_pass, tracked
+from pg_platform.results.progress import plain_pass
 from pg_platform.results.trained import Trained
 
 

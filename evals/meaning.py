@@ -38,9 +38,9 @@ from evals.language.resampling import defined, with_null
 from evals.language.sample import attributes_of, chosen_rows, messages_of
 from pg_platform.config.document import Section
 from pg_platform.data.images import Split
+from pg_platform.progress import tracked
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.progress import tracked
 from pg_platform.results.trained import Trained
 
 

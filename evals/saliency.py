@@ -24,12 +24,13 @@ from torchvision import models
 from pg_platform.config.document import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.progress import tracked
 from pg_platform.results.given_weights import Weights, check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.pictures import maps_beside
 from pg_platform.results.played_split import labelled, place_shares, play_images, some, subset
-from pg_platform.results.progress import batches_of, tracked
+from pg_platform.results.progress import batches_of
 from pg_platform.results.trained import Trained
 
 _SIDE = 224

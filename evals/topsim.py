@@ -34,9 +34,10 @@ from evals.language.similarity import (
 )
 from pg_platform.config.document import Section
 from pg_platform.data.images import Split, open_images
+from pg_platform.progress import tracked
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.progress import plain_pass, tracked
+from pg_platform.results.progress import plain_pass
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 

@@ -435,7 +435,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
     The results go back to the same MLflow runs.
     """
     with _exit_codes(_data_of_run):
-        from pg_platform.evaluation import evaluate_target
+        from pg_platform.evaluate import evaluate_target
 
         quoted = json.dumps(weights, ensure_ascii=False)
         given = () if weights is None else (f"weights={quoted}",)
@@ -593,7 +593,7 @@ def _set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:
 
 
 def _data_of_run(key: str, value: str) -> str:
-    from pg_platform.evaluation import data_option
+    from pg_platform.evaluate import data_option
 
     return data_option(key, value)
 

@@ -64,7 +64,7 @@ from evals.language.usage import (
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
-from pg_platform.evaluation import load_evaluation
+from pg_platform.evaluate import load_evaluation
 from pg_platform.methods import build
 from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained

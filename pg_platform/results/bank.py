@@ -22,8 +22,9 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches, validation_batches
+from pg_platform.progress import tracked
 from pg_platform.results.bank_folder import MANIFEST, check, content, read_arrays
-from pg_platform.results.progress import batches_of, tracked
+from pg_platform.results.progress import batches_of
 from pg_platform.results.trained import Trained
 
 BANK_VERSION = 1

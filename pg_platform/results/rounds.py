@@ -14,7 +14,8 @@ from pg_platform.data.loaders import EVALUATION_BATCH, Batch, validation_batches
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
-from pg_platform.results.progress import batches_of, tracked
+from pg_platform.progress import tracked
+from pg_platform.results.progress import batches_of
 from pg_platform.results.trained import Trained
 from pg_platform.training.validation import top_k_credit
 
