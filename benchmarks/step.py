@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.interleaved import medians, verdict
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.places import recipe_names
-from pg_platform.config.recipe import load_recipe
+from pg_platform.config.overrides import load_recipe
+from pg_platform.config.paths import recipe_names
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.loaders import EVALUATION_BATCH
 from pg_platform.results.ablations import CERTAIN, DRAWN, Ablation, dropped

@@ -23,7 +23,7 @@ from sklearn.metrics import top_k_accuracy_score
 from sklearn.naive_bayes import ComplementNB
 from torch import Tensor
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Split
 from pg_platform.progress import tracked

@@ -26,7 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.progress import tracked
 from pg_platform.results.charts import heat_map
 from pg_platform.results.measured import Measured

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch.nn.utils import clip_grad_norm_
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from evals.language.corpus import UNSENT
 from evals.language.sample import messages_of
-from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment, ResNet18Vision, ResNet50Vision
 from pg_platform.config.paths import Location
+from pg_platform.config.section import Section
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD

@@ -31,7 +31,7 @@ from evals.language.usage import (
     symbol_counts,
     zipf_exponent,
 )
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.results.bank import Bank, open_bank
 from pg_platform.results.figures import COLOURS, figure

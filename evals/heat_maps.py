@@ -12,7 +12,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.results.measured import Measured

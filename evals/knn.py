@@ -13,7 +13,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.progress import tracked
 from pg_platform.results.measured import Measured

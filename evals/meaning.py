@@ -36,7 +36,7 @@ from evals.language.information import (
 )
 from evals.language.resampling import defined, with_null
 from evals.language.sample import attributes_of, chosen_rows, messages_of
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Split
 from pg_platform.progress import tracked
 from pg_platform.results.bank import Bank, open_bank

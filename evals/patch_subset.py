@@ -22,8 +22,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision import models
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.progress import tracked

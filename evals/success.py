@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from evals.language.resampling import bootstrap_means, with_interval
 from evals.language.retrieval import recall, reciprocal_rank, standings
 from evals.language.sample import chosen_rows
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Split
 from pg_platform.results.bank import BankOptions, open_bank
 from pg_platform.results.measured import Measured

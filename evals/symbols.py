@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from evals.language.resampling import defined
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
 from pg_platform.game.symbols import Pixels

@@ -32,7 +32,7 @@ from evals.language.similarity import (
     jaccard_distances,
     standard_ranks,
 )
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.data.images import Split, open_images
 from pg_platform.progress import tracked
 from pg_platform.results.bank import Bank, open_bank

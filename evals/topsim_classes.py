@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torchvision import models
 
-from pg_platform.config.document import Section, Wrong
+from pg_platform.config.section import Section, Wrong
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches

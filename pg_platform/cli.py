@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from evals import evaluation_names
-from pg_platform.config.document import ConfigError
-from pg_platform.config.paths import absolute, is_address
-from pg_platform.config.places import store_root, sweeps
+from pg_platform.config.paths import absolute, is_address, store_root, sweeps
+from pg_platform.config.section import ConfigError
 from pg_platform.streams import outlive_readers
 
 if TYPE_CHECKING:
@@ -516,7 +515,7 @@ def pack(
 
 def _print_differences(name: str, other: str) -> None:
     """The keys in which two recipes differ, one a line, with both values."""
-    from pg_platform.config.recipe import differences, load_recipe
+    from pg_platform.config.overrides import differences, load_recipe
 
     one, two = (_checked(partial(load_recipe, each)) for each in (name, other))
     rows = [("key", name, other), *differences(one, two)]
@@ -606,8 +605,7 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
     """
     from pg_platform.cluster.interrupts import INTERRUPTS
     from pg_platform.cluster.lock import AlreadyRunningError
-    from pg_platform.config.errors import InfrastructureError
-    from pg_platform.config.problems import DataError
+    from pg_platform.config.errors import DataError, InfrastructureError
 
     with INTERRUPTS.listening():
         try:

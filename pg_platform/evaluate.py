@@ -15,11 +15,11 @@ import torch
 
 from evals import evaluation_names
 from pg_platform.cluster.environment import prepare
-from pg_platform.config.document import Section
+from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.options import load_moved, load_options
+from pg_platform.config.overrides import load_moved, load_options
 from pg_platform.config.paths import is_whole, path_keys
-from pg_platform.config.problems import DataError
+from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.standing import searched_before
+from pg_platform.config.errors import ConfigError
 from pg_platform.config.plan import Trial, plan
-from pg_platform.config.problems import ConfigError
 from pg_platform.config.sweep import Sweep, load_sweep
 from pg_platform.data.identity import identity
 from pg_platform.results.answer import answer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pg_platform.config.collection import is_collection
 from pg_platform.config.experiment import ImageFolder
-from pg_platform.config.places import sweeps
+from pg_platform.config.paths import sweeps
 from pg_platform.config.sweep import load_sweep
 from tests.pictures import write_folder
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.recipe import load_recipe
+from pg_platform.config.overrides import load_recipe
 
 SMALL: dict[str, Any] = {
     "epochs": 2,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pg_platform.config.collection import is_collection, load_collection
-from pg_platform.config.document import ConfigError
+from pg_platform.config.section import ConfigError
 from pg_platform.config.sweep_file import Claim, Paper
 from pg_platform.results.claims import Verdict, verdict
 from pg_platform.results.reproduction import Entry, reproduction

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pg_platform.config.document import ConfigError, Document
 from pg_platform.config.experiment import AdamW, Digits, Experiment, ImageFolder, Resources, Sgd
-from pg_platform.config.places import RECIPES
+from pg_platform.config.paths import RECIPES
+from pg_platform.config.section import ConfigError, Document
 from pg_platform.config.sweep import load_experiment
 
 quick = settings(

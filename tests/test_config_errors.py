@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pg_platform.config.document import ConfigError
-from pg_platform.config.places import RECIPES
+from pg_platform.config.paths import RECIPES
+from pg_platform.config.section import ConfigError
 from pg_platform.config.sweep import load_experiment, load_sweep
 
 Load = Callable[[Path, Sequence[str]], Any]

@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from evals import evaluation_names
 from evals.knn import Options, knn_votes
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.evaluate import (
     Evaluation,
     JointEvaluation,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.places import recipe_names, sweeps
-from pg_platform.config.recipe import load_recipe
+from pg_platform.config.overrides import load_recipe
+from pg_platform.config.paths import recipe_names, sweeps
 from pg_platform.config.sweep import load_experiment, load_sweep
 from tests.small import merged
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_platform.results.measure import base, measure
+from pg_platform.config.metrics import base, measure
 
 NAME = "val/top1_pool512"
 values = st.lists(st.floats(0, 1), min_size=1, max_size=20)

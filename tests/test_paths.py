@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 
 from evals import detection, export, knn, patch_subset, saliency, topsim_classes
 from pg_platform import cli
-from pg_platform.config.document import ConfigError
 from pg_platform.config.experiment import Cifar10, ImageFolder, Packed, Parquet
-from pg_platform.config.options import load_options
-from pg_platform.config.places import store_root
+from pg_platform.config.overrides import load_options
+from pg_platform.config.paths import store_root
 from pg_platform.config.plan import plan
+from pg_platform.config.section import ConfigError
 from pg_platform.config.sweep import Sweep, load_experiment, load_sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.listing import parquet_files
@@ -548,7 +548,7 @@ class TestWhatIsWritten:
         program = (
             "import os\n"
             "from pg_platform.cluster.environment import prepare\n"
-            "from pg_platform.config.places import store_root\n"
+            "from pg_platform.config.paths import store_root\n"
             "prepare(None)\n"
             "os.chdir('/')\n"
             "print(store_root())\n"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pg_platform.config.document import ConfigError
 from pg_platform.config.experiment import Data, Experiment
 from pg_platform.config.plan import Trial, compact, plan, short_labels, single, trial_id
+from pg_platform.config.section import ConfigError
 from pg_platform.config.sweep import load_sweep
 
 DATA: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pg_platform.config.recipe import load_recipe
+from pg_platform.config.overrides import load_recipe
 from pg_platform.methods import build
 from tests.commands import run
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pg_platform.config.collection import is_collection
-from pg_platform.config.places import sweeps
+from pg_platform.config.paths import sweeps
 from pg_platform.config.sweep import load_sweep
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pg_platform.config.collection import is_collection, load_collection
-from pg_platform.config.document import ConfigError
 from pg_platform.config.experiment import AdamW, Experiment, MlpSymbols, Sgd
 from pg_platform.config.json_schema import SHIPPED, written
 from pg_platform.config.metrics import metric_names
-from pg_platform.config.places import sweeps
+from pg_platform.config.overrides import differences, load_recipe
+from pg_platform.config.paths import sweeps
 from pg_platform.config.plan import plan
 from pg_platform.config.ranges import Range
-from pg_platform.config.recipe import differences, load_recipe
+from pg_platform.config.section import ConfigError
 from pg_platform.config.sweep import Metric, Sweep, load_sweep
 from tests.commands import in_header
 

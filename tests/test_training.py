@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import spawn
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.metrics import metric_names, reported
-from pg_platform.config.places import recipe_names
+from pg_platform.config.paths import recipe_names
 from pg_platform.data.images import open_images
 from pg_platform.methods import build
 from pg_platform.training import checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_platform.config.places import sweeps
+from pg_platform.config.paths import sweeps
 from pg_platform.config.sweep import Sweep, load_sweep
 from pg_platform.config.sweep_file import safe_variant
 

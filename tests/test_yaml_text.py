@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.config.problems import ConfigError, Place
-from pg_platform.config.tree import Branch, Items, Leaf, Node, plain
-from pg_platform.config.yaml_text import compose, dump
+from pg_platform.config.errors import ConfigError, Place
+from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node, compose, dump, plain
 
 NOWHERE = Place("text", 1, 1)
 

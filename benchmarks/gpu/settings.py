@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, device
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.places import RECIPES
+from pg_platform.config.paths import RECIPES
 from pg_platform.config.sweep import load_experiment
 from pg_platform.game.sampling import Noise
 

@@ -13,9 +13,9 @@ from pg_platform.cluster.limits import Limits
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.config.experiment import Experiment, Resources
+from pg_platform.config.metrics import base, measure
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep_file import SweepFile
-from pg_platform.results.measure import base, measure
 from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
-from pg_platform.config.places import store_root
+from pg_platform.config.paths import store_root
 
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no call home

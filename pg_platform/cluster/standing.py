@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pg_platform.config.experiment import Data, Experiment, Resources
+from pg_platform.config.metrics import base, measure
 from pg_platform.config.plan import Trial, trials_of_point
 from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
@@ -19,7 +20,6 @@ from pg_platform.results.calibrations import calibrations
 from pg_platform.results.codes import code_of
 from pg_platform.results.device_share import packed
 from pg_platform.results.forecast import Forecast, shape
-from pg_platform.results.measure import base, measure
 from pg_platform.results.runs import TrialRuns, trials_of
 from pg_platform.results.settings import refuse_other_settings
 from pg_platform.results.stored_run import StoredRun

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Sequence
 
-from pg_platform.config.metrics import AREA, EPOCHS_TO
-from pg_platform.config.problems import Problem, meant, one_of
-from pg_platform.config.tree import Branch, Items, KeyPath, Leaf, at, dotted
-
-DERIVED = (AREA, EPOCHS_TO)
+from pg_platform.config.errors import Problem, meant
+from pg_platform.config.metrics import wrong_metric
+from pg_platform.config.yaml_tree import Branch, Items, KeyPath, Leaf, at, dotted
 
 
 def unknown_metrics(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
@@ -19,22 +15,6 @@ def unknown_metrics(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
         match at(root, path):
             case Leaf(place=place, value=str(name)) if why := wrong_metric(name, known):
                 yield Problem(place, dotted(path), f"{why}, got {name!r}")
-
-
-def wrong_metric(name: str, known: Sequence[str]) -> str | None:
-    """What a name wants to be a metric or derived from one, None where it is."""
-    measured, colon, derived = name.partition(":")
-    if measured not in known:
-        return one_of(measured, known)
-    kind, _, level = derived.partition(":")
-    if not colon or derived == AREA:
-        return None
-    if kind != EPOCHS_TO:
-        near = meant(kind, DERIVED)
-        return f"wants {measured}, {measured}:epochs_to:X or {measured}:area{near}"
-    if not re.fullmatch(r"-?[0-9]*\.?[0-9]+(e-?[0-9]+)?", level) or not math.isfinite(float(level)):
-        return f"wants a number behind epochs_to, such as {measured}:epochs_to:0.5"
-    return None
 
 
 def unvaried_claims(root: Branch, varied: Sequence[str]) -> Iterator[Problem]:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pg_platform.config.document import Document, Section
-from pg_platform.config.problems import Problem, one_of
+from pg_platform.config.errors import Problem, one_of
+from pg_platform.config.section import Document, Section
 from pg_platform.config.sweep_file import safe_name
-from pg_platform.config.tree import Branch, Items, Leaf, at, dotted, shown
-from pg_platform.config.yaml_text import read
+from pg_platform.config.yaml_tree import Branch, Items, Leaf, at, dotted, read, shown
 
 SWEEPS = "sweeps"
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from pg_platform.config.errors import Problem
 from pg_platform.config.grid import MOST_POINTS, Choice, Grid
-from pg_platform.config.problems import Problem
-from pg_platform.config.tree import Leaf, place_of, plain
+from pg_platform.config.yaml_tree import Leaf, place_of, plain
 
 CONTEXTS = 200
 """Combinations of other values in which each value is tried."""

@@ -13,8 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from pg_platform.config.document import Section, Wrong
 from pg_platform.config.paths import Location
+from pg_platform.config.section import Section, Wrong
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]

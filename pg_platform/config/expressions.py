@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from pg_platform.config.errors import closest
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import is_whole, path_keys
-from pg_platform.config.problems import closest
-from pg_platform.config.schema import dotted_keys
+from pg_platform.config.validation import dotted_keys
 
 LONGEST = 500
 """Characters that an expression may have."""

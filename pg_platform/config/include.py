@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pg_platform.config.errors import Problem
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.findings import Finding, findings
 from pg_platform.config.grid import Point
-from pg_platform.config.layers import blocked, graft
+from pg_platform.config.overrides import blocked, graft
 from pg_platform.config.parameters import unvaried
-from pg_platform.config.problems import Problem
-from pg_platform.config.tree import (
+from pg_platform.config.validation import Finding, findings
+from pg_platform.config.yaml_tree import (
     Branch,
     Items,
     KeyPath,

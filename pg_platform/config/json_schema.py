@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.places import recipe_names
+from pg_platform.config.paths import recipe_names
 from pg_platform.config.sweep_file import SweepFile
 
 SHIPPED = Path(__file__).parent / "sweep.schema.json"

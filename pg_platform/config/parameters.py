@@ -6,14 +6,13 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pg_platform.config.errors import Problem, closest
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.findings import findings
-from pg_platform.config.layers import PARAMETERS, blocked
-from pg_platform.config.problems import Problem, closest
+from pg_platform.config.overrides import PARAMETERS, blocked
 from pg_platform.config.ranges import Range
-from pg_platform.config.schema import dotted_keys
 from pg_platform.config.sweep_file import Varied
-from pg_platform.config.tree import (
+from pg_platform.config.validation import dotted_keys, findings
+from pg_platform.config.yaml_tree import (
     Branch,
     Items,
     KeyPath,

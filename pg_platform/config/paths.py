@@ -17,9 +17,9 @@ from typing import Annotated, get_args
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from pg_platform.config.problems import Problem
-from pg_platform.config.schema import members
-from pg_platform.config.tree import Branch, Items, Leaf, Node
+from pg_platform.config.errors import ConfigError, Problem
+from pg_platform.config.validation import members
+from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node
 
 
 class IsPath:
@@ -31,6 +31,7 @@ class IsPath:
 
 Location = Annotated[str, Field(min_length=1), IsPath()]
 """The type of every key that holds a path, in an experiment and in an evaluation's options."""
+
 
 _HOLD_KEYS = ("experiment", "include", "ladder", "baseline")
 """Where a sweep file has keys of an experiment with their values."""
@@ -155,3 +156,50 @@ def _mark(field: FieldInfo) -> IsPath | None:
     inner = (getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
     marks = (*field.metadata, *chain.from_iterable(inner))
     return next((mark for mark in marks if isinstance(mark, IsPath)), None)
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+_CHECKOUT = _PACKAGE.parent
+
+
+RECIPES = _PACKAGE / "config" / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The recipes: the files of config/recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def sweeps() -> Path:
+    """The folder of sweep files: inside an installed package, else in the checkout."""
+    installed = _PACKAGE / "sweeps"
+    return installed if installed.is_dir() else _CHECKOUT / "sweeps"
+
+
+def store_root() -> Path:
+    """The absolute folder of database, artifacts and checkpoints, symbolic links followed.
+
+    `PG_HOME` wins; else `runs/` in the checkout; else `runs/` in the current folder. A relative
+    `PG_HOME` is meant from the current folder. ConfigError where it is the address of an object
+    store, ValueError where it cannot be a folder.
+    """
+    if home := os.environ.get("PG_HOME"):
+        if is_address(home):
+            raise ConfigError([f"PG_HOME: wants a folder of this machine, got {home}"])
+        return _folder(home)
+    in_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "sweeps").is_dir()
+    return ((_CHECKOUT if in_checkout else Path.cwd()) / "runs").resolve()
+
+
+def _folder(home: str) -> Path:
+    try:
+        home.encode()
+        path = Path(absolute(str(Path(home).expanduser()))).resolve()
+    except (UnicodeEncodeError, RuntimeError) as error:  # RuntimeError: no such user, or a circle
+        raise ValueError(f"PG_HOME={home!a}: no name of a folder ({error})") from error
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir():
+        raise ValueError(f"PG_HOME={home}: {there} is a file; give a folder, made if absent")
+    return path

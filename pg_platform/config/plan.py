@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pg_platform.config.errors import ConfigError
 from pg_platform.config.experiment import Data, Experiment
 from pg_platform.config.grid import Point
-from pg_platform.config.problems import ConfigError
 
 if TYPE_CHECKING:  # a sweep's name is made with the labels below
     from pg_platform.config.sweep import Sweep

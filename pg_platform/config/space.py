@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pg_platform.config.errors import ConfigError, Problem, meant, refuse
 from pg_platform.config.grid import Choice, Grid, Point
 from pg_platform.config.parameters import Parameter, hashable
-from pg_platform.config.problems import ConfigError, Problem, meant, refuse
 from pg_platform.config.ranges import Range
 from pg_platform.config.rules import UndecidedError
-from pg_platform.config.tree import Leaf, place_of
+from pg_platform.config.yaml_tree import Leaf, place_of
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pg_platform.config.claims import unknown_metrics, unvaried_claims, wrong_metric
-from pg_platform.config.document import ConfigError, Document
+from pg_platform.config.claims import unknown_metrics, unvaried_claims
+from pg_platform.config.errors import Problem
 from pg_platform.config.experiment import Experiment, Resources, Validation
-from pg_platform.config.findings import findings
-from pg_platform.config.layers import graft, layered
-from pg_platform.config.metrics import direction, metric_names
+from pg_platform.config.metrics import direction, metric_names, wrong_metric
+from pg_platform.config.overrides import graft, layered
 from pg_platform.config.paths import sweep_with_absolute_paths, with_absolute_paths
 from pg_platform.config.points import baseline_problems, read_points
-from pg_platform.config.problems import Problem
+from pg_platform.config.section import ConfigError, Document
 from pg_platform.config.space import Space
 from pg_platform.config.sweep_file import Metric, SweepFile, SweepResources
-from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain, shown
+from pg_platform.config.validation import findings
 from pg_platform.config.variant import variant
-from pg_platform.config.yaml_text import dump
+from pg_platform.config.yaml_tree import Branch, Leaf, at, branch_at, dump, plain, shown
 
 __all__ = ["ConfigError", "Metric", "Sweep", "load_experiment", "load_sweep"]
 

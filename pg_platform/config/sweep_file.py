@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from pg_platform.config.document import Section, Wrong
 from pg_platform.config.experiment import Resources
 from pg_platform.config.metrics import EPOCHS_TO, Goal, direction, opposite
+from pg_platform.config.section import Section, Wrong
 
 MOST_SEEDS = 10_000
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pg_platform.config.errors import ConfigError
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.findings import findings
-from pg_platform.config.layers import SCALES, layered
+from pg_platform.config.overrides import SCALES, layered
 from pg_platform.config.plan import SHORT, compact
-from pg_platform.config.problems import ConfigError
-from pg_platform.config.tree import Branch, Leaf, at, branch_at, plain
+from pg_platform.config.validation import findings
+from pg_platform.config.yaml_tree import Branch, Leaf, at, branch_at, plain
 
 FIXED = ("experiment", "recipe", "resources")
 """The keys of a sweep file below which a value may decide all results."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import (
     Cifar10,
     Data,
@@ -24,7 +25,6 @@ from pg_platform.config.experiment import (
     Shapes,
     Stl10,
 )
-from pg_platform.config.problems import DataError
 from pg_platform.data.folder import open_folder
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.packed import open_packed

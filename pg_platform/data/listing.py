@@ -6,8 +6,8 @@ import os
 from glob import glob, has_magic
 from pathlib import Path
 
+from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import ImageFolder, Parquet
-from pg_platform.config.problems import DataError
 
 EXTENSIONS = (".gif", ".jpeg", ".jpg", ".png", ".webp")
 """What counts as an image in a folder, in capital or small letters."""

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pg_platform.config.paths import is_address
-from pg_platform.config.places import store_root
+from pg_platform.config.paths import is_address, store_root
 from pg_platform.data.verified import has_hash, remember
 
 if TYPE_CHECKING:

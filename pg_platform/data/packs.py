@@ -17,8 +17,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validates
 
+from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Data, Packed
-from pg_platform.config.problems import DataError
 from pg_platform.data.membership import Split, belongs
 from pg_platform.data.mirror import MOST_TEXT, fetch, fetch_newest, is_remote, local_name, sizes
 from pg_platform.data.verified import file_hash, have_hash, remember

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pg_platform.config.places import store_root
+from pg_platform.config.paths import store_root
 
 _STREAMS = 4
 """Files that are hashed at the same time; hashlib lets go of the interpreter meanwhile."""

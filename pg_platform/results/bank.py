@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pg_platform.config.document import Section
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches, validation_batches

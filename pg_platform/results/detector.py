@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.voc import VOC_CLASSES, Photo
 from pg_platform.progress import tracked

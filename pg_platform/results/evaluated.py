@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pg_platform.config.document import Section
+from pg_platform.config.section import Section
 from pg_platform.results.figures import drawn, thumbnail
 from pg_platform.results.measured import Measured
 from pg_platform.results.paired import told

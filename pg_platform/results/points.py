@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pg_platform.config.metrics import reported
+from pg_platform.config.metrics import base, is_derived, measure, reported, threshold
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
 from pg_platform.results.chance import pool
-from pg_platform.results.measure import base, is_derived, measure, threshold
 from pg_platform.results.paired import ALPHA, FEWEST, Paired, holm, paired
 from pg_platform.results.statistics import Resolution, Summary, summarise
 from pg_platform.results.stored_run import StoredRun

@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pg_platform.config.metrics import measure
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Sweep
 from pg_platform.config.sweep_file import Claim
@@ -21,7 +22,6 @@ from pg_platform.results.claims import Verdict, verdict
 from pg_platform.results.codes import UNKNOWN, mixture
 from pg_platform.results.figures import drawn
 from pg_platform.results.importance import importances, unknown_because
-from pg_platform.results.measure import measure
 from pg_platform.results.page import Drawing, Foreseen, PageContent, page
 from pg_platform.results.parameter_figures import (
     final_by_parameter,

@@ -16,12 +16,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.text import Text
 
+from pg_platform.config.metrics import threshold
 from pg_platform.config.plan import Trial
 from pg_platform.config.sweep import Metric
 from pg_platform.results.chance import above_chance, chance
 from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
 from pg_platform.results.latex import Below, tabular
-from pg_platform.results.measure import threshold
 from pg_platform.results.paired import ALPHA, SMALLEST_TOLD, holm, told
 from pg_platform.results.points import (
     Contrast,

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pg_platform.config.places import RECIPES, recipe_names
-from pg_platform.config.problems import Place, Problem, one_of
-from pg_platform.config.tree import Branch, Leaf, Node, at, branch_at, dotted, shown
-from pg_platform.config.yaml_text import compose, has_comment, read
+from pg_platform.config.errors import Place, Problem, one_of
+from pg_platform.config.experiment import Experiment
+from pg_platform.config.paths import RECIPES, absolute, path_keys, recipe_names, with_absolute_paths
+from pg_platform.config.section import ConfigError, Document, Section
+from pg_platform.config.yaml_tree import (
+    Branch,
+    Leaf,
+    Node,
+    at,
+    branch_at,
+    compose,
+    dotted,
+    has_comment,
+    read,
+    shown,
+)
 
 SCALES = "scales"
+
+
 PARAMETERS = "parameters"
+
+
 DOTTED = (PARAMETERS, "when", "baseline")
 """The keys of a sweep file whose own keys are dotted."""
+
+
 OF_A_PARAMETER = ("values", "min", "max", "distribution", "q")
 
 
@@ -171,3 +191,62 @@ def _other_kind(low: Branch, high: Branch) -> bool:
         case Leaf(value=below), Leaf(value=above):
             return below != above
     return False
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_options(section: type[S], overrides: Sequence[str]) -> S:
+    """A `section` of defaults with `overrides` on top; ConfigError with all that is wrong."""
+    problems: list[Problem] = []
+    root = overridden(Branch(Place("--set"), {}, {}), overrides, problems)
+    root = with_absolute_paths(root, section, problems)
+    return Document(root, problems).parse(section)
+
+
+def load_moved(given: Sequence[str]) -> dict[str, str]:
+    """Where images lie now, from `--data KEY=PATH`: absolute paths by the keys of the section data.
+
+    The paths are taken as they are, not as YAML. ConfigError where one names no such key.
+    """
+    moved: dict[str, str] = {}
+    known = [key.removeprefix("data.") for key in path_keys(Experiment)]
+    for text in given:
+        key, _, path = text.partition("=")
+        if key not in known or not path:
+            raise ConfigError([f"--data {text}: wants KEY=PATH, where KEY is {' or '.join(known)}"])
+        moved[key] = absolute(path)
+    return moved
+
+
+Difference = tuple[str, str, str]
+"""A dotted key and its two values, in JSON."""
+
+
+ABSENT = "-"
+"""The value where a recipe has no such key."""
+
+
+def load_recipe(name: str) -> Experiment:
+    """The experiment that a recipe is; ConfigError where there is none of that name."""
+    if name not in (names := recipe_names()):
+        raise ConfigError([f"recipe: {one_of(name, names)}, got {name!r}"])
+    return Document.read(RECIPES / f"{name}.yaml").parse(Experiment)
+
+
+def differences(one: Experiment, other: Experiment) -> list[Difference]:
+    """The keys whose values differ, in the order in which an experiment has its keys."""
+    ours, theirs = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+    pairs = [(key, ours.get(key, ABSENT), theirs.get(key, ABSENT)) for key in {**ours, **theirs}]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    leaves: dict[str, str] = {}
+    for key, value in tree.items():
+        match value:
+            case dict():
+                leaves |= _flat(value, f"{prefix}{key}.")
+            case _:
+                leaves[prefix + key] = json.dumps(value)
+    return leaves

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from pg_platform.config.findings import findings
-from pg_platform.config.problems import ConfigError, Problem, Wrong, refuse
-from pg_platform.config.tree import Branch, plain
-from pg_platform.config.yaml_text import read
+from pg_platform.config.errors import ConfigError, Problem, Wrong, refuse
+from pg_platform.config.validation import findings
+from pg_platform.config.yaml_tree import Branch, plain, read
 
 __all__ = ["ConfigError", "Document", "Section", "Wrong"]
 
