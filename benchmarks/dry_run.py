@@ -17,12 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.interleaved import verdict
-from pg_platform.config.plan import plan
-from pg_platform.config.sweep import load_sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.dry_run import DryRun
-from pg_platform.results.forecast import Forecast, Pace, shape
+from pg_platform.results.forecast import Forecast, Pace
+from pg_platform.sweep.load import load_sweep
+from pg_platform.sweep.trials import plan, shape
 
 PARTS = ("load", "plan", "listing", "total")
 RATES = [f"{n}.0e-5" for n in range(1, 101)]

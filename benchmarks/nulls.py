@@ -22,7 +22,6 @@ import torch
 from benchmarks.interleaved import verdict
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.metrics import VAL_IMAGES, success
-from pg_platform.config.sweep_file import Metric
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.methods import build
@@ -30,6 +29,7 @@ from pg_platform.results.chance import above_chance
 from pg_platform.results.paired import ALPHA
 from pg_platform.results.points import Point, contrasts
 from pg_platform.results.statistics import Resolution, summarise
+from pg_platform.sweep.schema import Metric
 from pg_platform.training.loop import train
 from pg_platform.training.place import local_place
 from pg_platform.training.rows import Row

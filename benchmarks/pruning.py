@@ -20,7 +20,7 @@ from itertools import product
 
 from benchmarks.interleaved import verdict
 from pg_platform.cluster.pruning import Judge
-from pg_platform.config.sweep_file import EarlyTerminate
+from pg_platform.sweep.schema import EarlyTerminate
 
 POINTS, SEEDS, EPOCHS, SLOTS = 27, 3, 27, 4
 SPREAD, NOISE = 0.10, 0.02

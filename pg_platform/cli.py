@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pg_platform.cluster.driver import SweepResult
     from pg_platform.cluster.record import Verdict
     from pg_platform.cluster.standing import Retry
-    from pg_platform.config.sweep import Sweep
     from pg_platform.results.dry_run import DryRun
+    from pg_platform.sweep.load import Sweep
 
 _Loaded = TypeVar("_Loaded")
 
@@ -119,7 +119,7 @@ def train(  # noqa: PLR0913 - the options of the command
     if show_recipe is not None:
         _print_differences(show_recipe, against)
         return
-    from pg_platform.config.sweep import load_experiment
+    from pg_platform.sweep.load import load_experiment
 
     if file is None or not file.is_file():
         _refuse(f"no file {file or 'given'}; examples/digits.yaml is one to start from")
@@ -127,9 +127,9 @@ def train(  # noqa: PLR0913 - the options of the command
     with _exit_codes(_set_key):
         from pg_platform.cluster.driver import Executor, run_train
         from pg_platform.cluster.environment import prepare
-        from pg_platform.config.plan import single
         from pg_platform.data.identity import identity
         from pg_platform.results.tracking import Store
+        from pg_platform.sweep.trials import single
 
         root = store_root()
         trial = single(experiment, file.stem, identity)
@@ -330,7 +330,7 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
 
 def _outcome_of_sweep(result: SweepResult, root: Path) -> Exit:
     """What the shell is told: a trial that failed in an earlier call counts while it stands."""
-    from pg_platform.cluster.driver import trial_folder
+    from pg_platform.sweep.trials import trial_folder
 
     verdict, trials = result.verdict, {trial.id: trial for trial in result.trials}
 
@@ -496,7 +496,7 @@ def pack(
 
             click.echo(f"{verify}: {packs.verify(verify, click.echo)} images, as written")
         return
-    from pg_platform.config.sweep import load_experiment
+    from pg_platform.sweep.load import load_experiment
 
     if file is None or dest is None:
         _refuse("wanted is pg-pack FILE DEST, or pg-pack --verify DEST")
@@ -536,8 +536,7 @@ def _find_sweep(name: str) -> Path:
 
 def _load(file: str, overrides: Sequence[str], scale: str | None) -> tuple[str | None, list[Sweep]]:
     """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
-    from pg_platform.config.collection import is_collection, load_collection
-    from pg_platform.config.sweep import load_sweep
+    from pg_platform.sweep.load import is_collection, load_collection, load_sweep
 
     path = _find_sweep(file)
     if not _checked(partial(is_collection, path)):

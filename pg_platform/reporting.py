@@ -8,11 +8,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.standing import searched_before
 from pg_platform.config.errors import ConfigError
-from pg_platform.config.plan import Trial, plan
-from pg_platform.config.sweep import Sweep, load_sweep
 from pg_platform.data.identity import identity
 from pg_platform.results.answer import answer
 from pg_platform.results.codes import mixture
@@ -31,6 +28,8 @@ from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import PAGE, Story
 from pg_platform.results.tables import compare
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import Sweep, load_sweep
+from pg_platform.sweep.trials import Trial, plan, trial_folder
 
 
 def run_last(root: Path, name: str, file: Sweep | None = None) -> Sweep | None:

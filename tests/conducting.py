@@ -10,9 +10,9 @@ from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.cluster.screen import Screen
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep_file import SweepFile
 from pg_platform.results.runs import TrialRuns
+from pg_platform.sweep.schema import SweepFile
+from pg_platform.sweep.trials import Trial
 from pg_platform.training.rows import Outcome
 from tests.results import ACCURACY, rows
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Metric
 from pg_platform.results.stored_run import Ending, StoredRun
+from pg_platform.sweep.load import Metric
+from pg_platform.sweep.trials import Trial
 from pg_platform.training.rows import Row
 
 ACCURACY = Metric(name="val/top1_pool512", goal="maximize")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pg_platform.config.collection import is_collection
 from pg_platform.config.experiment import ImageFolder
 from pg_platform.config.paths import sweeps
-from pg_platform.config.sweep import load_sweep
+from pg_platform.sweep.load import is_collection, load_sweep
 from tests.pictures import write_folder
 
 POOL = 8

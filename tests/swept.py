@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from pg_platform.config.plan import compact, short_labels
 from pg_platform.results.points import Point
 from pg_platform.results.statistics import Resolution, summarise
 from pg_platform.results.tables import Comparison
+from pg_platform.sweep.trials import compact, short_labels
 from tests.results import ACCURACY
 
 Rule = Callable[[Mapping[str, Any]], Sequence[float]]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_platform.config.sweep_file import Claim
 from pg_platform.results.claims import Result, verdict
 from pg_platform.results.importance import importances, unknown_because
+from pg_platform.sweep.schema import Claim
 from tests.swept import swept
 
 V, L = "speaker.vocab_size", "speaker.symbols_per_patch"

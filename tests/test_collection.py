@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pg_platform.config.collection import is_collection, load_collection
 from pg_platform.config.section import ConfigError
-from pg_platform.config.sweep_file import Claim, Paper
 from pg_platform.results.claims import Verdict, verdict
 from pg_platform.results.reproduction import Entry, reproduction
 from pg_platform.results.tables import Comparison
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import is_collection, load_collection
+from pg_platform.sweep.schema import Claim, Paper
 from tests.commands import run
 from tests.small import write_sweep
 from tests.swept import swept

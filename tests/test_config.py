@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pg_platform.config.experiment import AdamW, Digits, Experiment, ImageFolder, Resources, Sgd
 from pg_platform.config.paths import RECIPES
 from pg_platform.config.section import ConfigError, Document
-from pg_platform.config.sweep import load_experiment
+from pg_platform.sweep.load import load_experiment
 
 quick = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -237,7 +237,7 @@ def test_an_error_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
 def test_config_imports_nothing_heavy() -> None:
     heavy = {"torch", "numpy", "ray", "mlflow", "pandas", "scipy", "sklearn", "pyarrow"}
     code = (
-        "import sys, pg_platform.config.sweep, pg_platform.config.plan;"
+        "import sys, pg_platform.sweep.load, pg_platform.sweep.trials;"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

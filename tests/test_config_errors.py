@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pg_platform.config.paths import RECIPES
 from pg_platform.config.section import ConfigError
-from pg_platform.config.sweep import load_experiment, load_sweep
+from pg_platform.sweep.load import load_experiment, load_sweep
 
 Load = Callable[[Path, Sequence[str]], Any]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_platform.config.expressions import parse
+from pg_platform.sweep.expressions import parse
 
 VALUES: dict[str, Any] = {
     "epochs": 3,

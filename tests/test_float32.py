@@ -15,7 +15,7 @@ import pytest
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import load_recipe
 from pg_platform.config.paths import recipe_names, sweeps
-from pg_platform.config.sweep import load_experiment, load_sweep
+from pg_platform.sweep.load import load_experiment, load_sweep
 from tests.small import merged
 
 pytestmark = pytest.mark.slow

@@ -17,14 +17,12 @@ from scipy import stats
 
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.control import Control
-from pg_platform.cluster.driver import run_train, trial_folder
+from pg_platform.cluster.driver import run_train
 from pg_platform.cluster.local import LocalExecutor
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.plan import Trial, single
-from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations, keep_calibration
@@ -36,12 +34,13 @@ from pg_platform.results.forecast import (
     cost_of,
     makespan,
     predicted,
-    shape,
     slots_on,
     wall,
 )
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.schema import SweepFile
+from pg_platform.sweep.trials import Trial, shape, single, trial_folder
 from pg_platform.training.calibrate import calibrate
 from tests.results import ACCURACY, stored, vocabularies
 from tests.small import SMALL, merged

@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pg_platform.config.sweep_file import Claim, Paper
 from pg_platform.results.caveats import caveats
 from pg_platform.results.claims import verdict
 from pg_platform.results.figures import drawn
 from pg_platform.results.markup import inline
 from pg_platform.results.page import Drawing, Foreseen, PageContent, page
 from pg_platform.results.parameter_figures import final_by_parameter, heat_map
+from pg_platform.sweep.schema import Claim, Paper
 from tests.swept import swept
 
 V, L = "speaker.vocab_size", "speaker.symbols_per_patch"

@@ -20,12 +20,12 @@ from pg_platform import cli
 from pg_platform.config.experiment import Cifar10, ImageFolder, Packed, Parquet
 from pg_platform.config.overrides import load_options
 from pg_platform.config.paths import store_root
-from pg_platform.config.plan import plan
 from pg_platform.config.section import ConfigError
-from pg_platform.config.sweep import Sweep, load_experiment, load_sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.listing import parquet_files
 from pg_platform.results.given_weights import DOWNLOAD
+from pg_platform.sweep.load import Sweep, load_experiment, load_sweep
+from pg_platform.sweep.trials import plan
 from pg_platform.training import checkpoint
 from tests.commands import run
 from tests.pictures import encoded_digits, write_folder, write_parquet

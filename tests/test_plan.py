@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from pg_platform.config.experiment import Data, Experiment
-from pg_platform.config.plan import Trial, compact, plan, short_labels, single, trial_id
 from pg_platform.config.section import ConfigError
-from pg_platform.config.sweep import load_sweep
+from pg_platform.sweep.load import load_sweep
+from pg_platform.sweep.trials import Trial, compact, plan, short_labels, single, trial_id
 
 DATA: list[dict[str, Any]] = [
     {"kind": "digits"},

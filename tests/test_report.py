@@ -10,12 +10,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Metric, Sweep, load_sweep
 from pg_platform.results.report import SweepReport, description, write_report
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
+from pg_platform.sweep.load import Metric, Sweep, load_sweep
+from pg_platform.sweep.trials import Trial
 from tests.results import ACCURACY, rows, stored, vocabularies
 
 ACCURACIES = {"V=2": [[0.01, 0.02], [0.02, 0.03]], "V=64": [[0.1, 0.4], [0.2, 0.5]]}

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from pg_platform.cluster.search import PointSearch
 from pg_platform.config.experiment import Crop
-from pg_platform.config.plan import Trial, plan, trials_of_point
-from pg_platform.config.sweep import Sweep, load_sweep
+from pg_platform.sweep.load import Sweep, load_sweep
+from pg_platform.sweep.trials import Trial, plan, trials_of_point
 
 Rule = Callable[[Mapping[str, Any]], float]
 """A choice to its result."""

@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pg_platform.config.collection import is_collection
 from pg_platform.config.paths import sweeps
-from pg_platform.config.sweep import load_sweep
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import is_collection, load_sweep
 from pg_platform.training import checkpoint
 from pg_platform.training.journal import Journal
 from tests.commands import in_header, run, start

@@ -11,16 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pg_platform.config.collection import is_collection, load_collection
 from pg_platform.config.experiment import AdamW, Experiment, MlpSymbols, Sgd
-from pg_platform.config.json_schema import SHIPPED, written
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.overrides import differences, load_recipe
 from pg_platform.config.paths import sweeps
-from pg_platform.config.plan import plan
-from pg_platform.config.ranges import Range
 from pg_platform.config.section import ConfigError
-from pg_platform.config.sweep import Metric, Sweep, load_sweep
+from pg_platform.sweep.json_schema import SHIPPED, written
+from pg_platform.sweep.load import Metric, Sweep, is_collection, load_collection, load_sweep
+from pg_platform.sweep.parameters import Range
+from pg_platform.sweep.trials import plan
 from tests.commands import in_header
 
 FILES = sorted(file for file in sweeps().glob("*.yaml") if not is_collection(file))

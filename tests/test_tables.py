@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import ttest_rel
 
-from pg_platform.config.sweep import Metric
 from pg_platform.results.answer import answer
 from pg_platform.results.stored_run import Ending
 from pg_platform.results.tables import Comparison, Table, chance, compare, print_table
+from pg_platform.sweep.load import Metric
 from tests.results import ACCURACY, LOSS, stored, trial, vocabularies
 
 MANY = {"data/val_images": 1e6}

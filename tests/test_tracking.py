@@ -218,7 +218,7 @@ def test_a_server_that_is_not_there_is_named(
 
 OPEN = """
 from pathlib import Path
-from pg_platform.config.sweep import Metric
+from pg_platform.sweep.load import Metric
 from pg_platform.results.tracking import Store
 
 with Store.open(Path({root!r})) as store:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pg_platform.config.paths import sweeps
-from pg_platform.config.sweep import Sweep, load_sweep
-from pg_platform.config.sweep_file import safe_variant
+from pg_platform.sweep.load import Sweep, load_sweep
+from pg_platform.sweep.schema import safe_variant
 
 SMOKE = sweeps() / "smoke.yaml"
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.nulls import FILE, above, read, told_apart
-from pg_platform.config.sweep_file import Claim, Metric
 from pg_platform.results.answer import answer
 from pg_platform.results.caveats import caveats
 from pg_platform.results.chance import above_chance
@@ -22,6 +21,7 @@ from pg_platform.results.claims import verdict
 from pg_platform.results.paired import paired, told
 from pg_platform.results.statistics import Resolution, summarise
 from pg_platform.results.tables import Comparison, Table, compare
+from pg_platform.sweep.schema import Claim, Metric
 from pg_platform.training.validation import top_k_credit
 from tests.results import LOSS, stored, vocabularies
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from pg_platform.config.sweep import Metric
 from pg_platform.results.writer import (
     BATCH,
     Measurement,
@@ -19,6 +18,7 @@ from pg_platform.results.writer import (
     ends,
     measurements,
 )
+from pg_platform.sweep.load import Metric
 from pg_platform.training.rows import Row
 from tests.results import ACCURACY, LOSS
 

@@ -11,13 +11,13 @@ from torch.nn.functional import normalize
 from benchmarks.gpu.figures import Sheet, each, forget_peak, peak_gib, rate, timed
 from benchmarks.gpu.settings import SMALL
 from evals.knn import Options, nearest
-from pg_platform.config.sweep import load_experiment
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.game.contrast import symmetric_infonce
 from pg_platform.game.soft_rank import soft_rank
 from pg_platform.game.wide_head import WidePair
 from pg_platform.methods import build
+from pg_platform.sweep.load import load_experiment
 
 IMAGENET, WIDTH = 1_281_167, 512
 BOTTLENECK, WIDE = 256, 65_536

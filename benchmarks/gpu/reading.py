@@ -14,9 +14,9 @@ from benchmarks.gpu.figures import Sheet, each, forget_peak, peak_gib, wait
 from benchmarks.gpu.settings import IMAGENET_JPEG, PAPER_PATCH, PAPER_SIDE, SMALL, SMALL_SIZES
 from pg_platform.config.experiment import Experiment, Shapes
 from pg_platform.config.paths import RECIPES
-from pg_platform.config.sweep import load_experiment
 from pg_platform.data.images import open_images
 from pg_platform.data.packing import write_pack
+from pg_platform.sweep.load import load_experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
 from pg_platform.training.place import Place

@@ -8,8 +8,8 @@ from torch import Tensor, device
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import RECIPES
-from pg_platform.config.sweep import load_experiment
 from pg_platform.game.sampling import Noise
+from pg_platform.sweep.load import load_experiment
 
 SMALL = Path(__file__).with_name("small.yaml")
 PAPER_SIDE, PAPER_PATCH = 224, 32

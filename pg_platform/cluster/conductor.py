@@ -14,8 +14,8 @@ from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep_file import SweepFile
+from pg_platform.sweep.schema import SweepFile
+from pg_platform.sweep.trials import Trial
 from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
 
 

@@ -29,9 +29,6 @@ from pg_platform.cluster.standing import (
 )
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import success
-from pg_platform.config.plan import Trial, plan, trials_of_point
-from pg_platform.config.sweep import Metric, Sweep
-from pg_platform.config.sweep_file import SweepFile
 from pg_platform.data.identity import identity
 from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
@@ -42,6 +39,9 @@ from pg_platform.results.report import SweepReport
 from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import Metric, Sweep
+from pg_platform.sweep.schema import SweepFile
+from pg_platform.sweep.trials import Trial, _folder, plan, trial_folder, trials_of_point
 from pg_platform.training.code import code_identity
 
 TRAIN = "train"
@@ -94,15 +94,6 @@ class _Planned:
             return []
         check_sizes([point.experiment])
         return trials_of_point(self.sweep, point, identity, choice)
-
-
-def trial_folder(root: Path, trial: Trial) -> Path:
-    """Where the checkpoints of `trial` lie: by its id, whatever file asks for it."""
-    return _folder(root, trial.id)
-
-
-def _folder(root: Path, trial_id: str) -> Path:
-    return root / "trials" / trial_id
 
 
 def run_sweep(

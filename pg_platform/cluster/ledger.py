@@ -19,7 +19,7 @@ from ray.util.placement_group import (
 from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.trial import LostError
-from pg_platform.config.plan import Trial
+from pg_platform.sweep.trials import Trial
 from pg_platform.training.rows import Outcome, Row
 
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from pg_platform.config.sweep_file import SweepFile
+from pg_platform.sweep.schema import SweepFile
 
 
 class Limits:

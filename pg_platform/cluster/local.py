@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.control import Control
-from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.own_process import Damaged, Failed, Order, OwnProcess
 from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
+from pg_platform.sweep.trials import trial_folder
 from pg_platform.training.place import check_device
 from pg_platform.training.rows import Outcome
 

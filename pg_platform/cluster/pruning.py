@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pg_platform.config.sweep_file import EarlyTerminate
+from pg_platform.sweep.schema import EarlyTerminate
 
 
 @dataclass

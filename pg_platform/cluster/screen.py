@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pg_platform.config.plan import Trial
+from pg_platform.sweep.trials import Trial
 from pg_platform.training.rows import Row
 
 _STYLES = {

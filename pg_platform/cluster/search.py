@@ -11,9 +11,9 @@ from typing import Any
 
 import optuna
 
-from pg_platform.config.plan import Trial
-from pg_platform.config.space import Dimension, Space
-from pg_platform.config.sweep_file import SweepFile
+from pg_platform.sweep.schema import SweepFile
+from pg_platform.sweep.search_space import Dimension, Space
+from pg_platform.sweep.trials import Trial
 
 _LEARNT_DRAWS = 100
 """How many draws of the sampler in a row may be excluded or known before others are tried."""

@@ -12,19 +12,19 @@ from typing import Any
 
 from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.config.metrics import base, measure
-from pg_platform.config.plan import Trial, trials_of_point
-from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations
 from pg_platform.results.codes import code_of
 from pg_platform.results.device_share import packed
-from pg_platform.results.forecast import Forecast, shape
+from pg_platform.results.forecast import Forecast
 from pg_platform.results.runs import TrialRuns, trials_of
 from pg_platform.results.settings import refuse_other_settings
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import FORECAST
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import Metric, Sweep
+from pg_platform.sweep.trials import Trial, shape, trials_of_point
 from pg_platform.training.code import code_identity
 
 

@@ -17,7 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pg_platform.cluster.conductor import Conductor, Segment, Waiting
 from pg_platform.cluster.control import Control
-from pg_platform.cluster.driver import trial_folder
 from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import Drains, check_capacity, ray_cluster
@@ -26,6 +25,7 @@ from pg_platform.cluster.stop_flag import StopFlags
 from pg_platform.cluster.trial import Assignment, in_process, on_workers, request
 from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
+from pg_platform.sweep.trials import trial_folder
 
 
 class RayExecutor:

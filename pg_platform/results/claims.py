@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pg_platform.config.plan import compact
-from pg_platform.config.sweep_file import Claim
 from pg_platform.results.paired import FEWEST, paired
 from pg_platform.results.statistics import Resolution
+from pg_platform.sweep.schema import Claim
+from pg_platform.sweep.trials import compact
 
 Word = Literal["supported", "contradicted", "not distinguishable"]
 Result = tuple[Mapping[str, Any], int, float]

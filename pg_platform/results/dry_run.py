@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.plan import Trial
 from pg_platform.results.forecast import Cost, Forecast, Range, cost_of
+from pg_platform.sweep.trials import Trial
 
 
 @dataclass(frozen=True)

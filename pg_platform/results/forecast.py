@@ -6,49 +6,36 @@ not guessed: a shape that nothing is known of has no forecast.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel
 from scipy.special import stdtrit
 
 from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.data.sizes import steps_in
 from pg_platform.results.statistics import CONFIDENCE
 from pg_platform.results.stored_run import StoredRun
+from pg_platform.sweep.trials import shape
 
 ONE_RUN_ERROR = 0.30
 """Relative half-width that a forecast from one measurement is given."""
 
+
 PRIOR_DEGREES = 4
 """How many degrees of freedom `ONE_RUN_ERROR` is worth beside what several runs show."""
 
+
 SPEED = "perf/images_per_s"
+
+
 MEMORY = "perf/peak_memory_gib"
+
 
 Basis = Literal["runs", "steps", "calibration"]
 """Whole runs; the steps alone of runs that were cut off; a few steps timed for this."""
-
-_WITHOUT_EFFECT: dict[str, Any] = {
-    "seed": True,
-    "epochs": True,
-    "worker_noise": True,
-    "data": {"val_fraction", "count", "seed"},
-    "speaker": {
-        "temperature": True,
-        "symbol": {"initial_logit_std"},
-        "gate": {"temperature", "clamp", "law"},
-        "soft_rank": {"strength"},
-    },
-    "listener": {"head": {"wide_frozen_epochs"}},
-    "contrast": {"temperature", "min_temperature", "reduction"},
-}
 
 
 @dataclass(frozen=True)
@@ -153,28 +140,6 @@ class Forecast:
             if (pace := pace_of(run)) is not None:
                 paces.setdefault(run.tags["pg.shape"], []).append(pace)
         return cls(paces, train_images)
-
-
-def shape(experiment: Experiment) -> str:
-    """12 hex digits of all that decides how fast a trial is, and of nothing else.
-
-    Numbers of the optimiser and of temperatures, seeds and the number of epochs are not in it.
-    """
-    parts = {name: getattr(experiment, name) for name in Experiment.model_fields}
-    del parts["seed"], parts["epochs"], parts["optimizer"]
-    return _hashed(experiment.optimizer.kind, *parts.items())
-
-
-@lru_cache(maxsize=4096)
-def _hashed(optimizer: str, *parts: tuple[str, Any]) -> str:
-    deciding: dict[str, Any] = {"optimizer": optimizer}
-    for name, part in parts:
-        without = _WITHOUT_EFFECT.get(name)
-        if isinstance(part, BaseModel):
-            deciding[name] = part.model_dump(mode="json", exclude=without)
-        elif without is None:
-            deciding[name] = part
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def pace_of(run: StoredRun) -> Pace | None:

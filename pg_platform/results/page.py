@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from pg_platform.config.sweep_file import Paper
 from pg_platform.results.claims import Verdict
 from pg_platform.results.markup import bullets, inline, table
 from pg_platform.results.tables import Comparison
+from pg_platform.sweep.schema import Paper
 
 _STYLE = Path(__file__).with_name("page.css")
 _KINDS = {"supported": "supported", "contradicted": "contradicted"}

@@ -12,11 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pg_platform.config.plan import compact, short_labels
 from pg_platform.results.figures import COLOURS, MOST_CURVES, STYLE, canvas, headline, looks
 from pg_platform.results.points import Point
 from pg_platform.results.tables import Comparison
 from pg_platform.results.value_axis import heights, in_order, is_log, mark, places, short
+from pg_platform.sweep.trials import compact, short_labels
 
 _NO_RESULT = "no result yet"
 _WHITE_BELOW = 0.5

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pg_platform.config.metrics import base, is_derived, measure, reported, threshold
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Metric
 from pg_platform.results.chance import pool
 from pg_platform.results.paired import ALPHA, FEWEST, Paired, holm, paired
 from pg_platform.results.statistics import Resolution, Summary, summarise
 from pg_platform.results.stored_run import StoredRun
+from pg_platform.sweep.load import Metric
+from pg_platform.sweep.trials import Trial
 
 History = Callable[[str, str], Sequence[tuple[int, float]]]
 """(epoch, value) by epoch, of a run id and a metric."""

@@ -11,8 +11,6 @@ from urllib.parse import quote
 from matplotlib.figure import Figure
 
 from pg_platform.config.metrics import base
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Sweep
 from pg_platform.results.answer import answer
 from pg_platform.results.codes import mixture
 from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
@@ -25,6 +23,8 @@ from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import Story
 from pg_platform.results.tables import Comparison, chance, compare
 from pg_platform.results.tracking import NOTE_LIMIT, Store
+from pg_platform.sweep.load import Sweep
+from pg_platform.sweep.trials import Trial
 
 RESULTS = "pg.results"
 """The tag of a run that says of how many results its report tells."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pg_platform.config.sweep_file import Paper
 from pg_platform.results.answer import answer
 from pg_platform.results.claims import Verdict
 from pg_platform.results.codes import mixture
 from pg_platform.results.markup import bullets, table
 from pg_platform.results.page import document, opening, paper_part
 from pg_platform.results.tables import Comparison
+from pg_platform.sweep.schema import Paper
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Metric, Sweep
 from pg_platform.results.codes import code_of, joined
-from pg_platform.results.forecast import shape
 from pg_platform.results.provenance import provenance
 from pg_platform.results.saved_views import sweep_views
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 from pg_platform.results.writer import StoreError
+from pg_platform.sweep.load import Metric, Sweep
+from pg_platform.sweep.trials import Trial, shape
 from pg_platform.training.code import code_identity
 from pg_platform.training.rows import Row
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from pg_platform.config.sweep import Metric
+from pg_platform.sweep.load import Metric
 
 TAG = "mlflow.sharedViewState."
 VIEWS = {

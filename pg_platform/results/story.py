@@ -12,9 +12,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pg_platform.config.metrics import measure
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Sweep
-from pg_platform.config.sweep_file import Claim
 from pg_platform.results.answer import answer
 from pg_platform.results.bars import importance_bars
 from pg_platform.results.caveats import caveats
@@ -32,6 +29,9 @@ from pg_platform.results.points import resolution_of
 from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tables import Comparison
 from pg_platform.results.tracking import Store
+from pg_platform.sweep.load import Sweep
+from pg_platform.sweep.schema import Claim
+from pg_platform.sweep.trials import Trial
 
 PAGE = "report/page.html"
 FORECAST = "report/forecast.json"

@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.text import Text
 
 from pg_platform.config.metrics import threshold
-from pg_platform.config.plan import Trial
-from pg_platform.config.sweep import Metric
 from pg_platform.results.chance import above_chance, chance
 from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
 from pg_platform.results.latex import Below, tabular
@@ -34,6 +32,8 @@ from pg_platform.results.points import (
 )
 from pg_platform.results.statistics import Resolution
 from pg_platform.results.stored_run import StoredRun
+from pg_platform.sweep.load import Metric
+from pg_platform.sweep.trials import Trial
 
 __all__ = ["Comparison", "Point", "Table", "chance", "compare", "print_table"]
 

@@ -42,7 +42,6 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from pg_platform.config.sweep import Metric
 from pg_platform.results.database import (
     locked,
     sqlite_error,
@@ -66,6 +65,7 @@ from pg_platform.results.writer import (
     measurements,
     milliseconds,
 )
+from pg_platform.sweep.load import Metric
 from pg_platform.training.rows import Row
 
 NOTE_LIMIT = 8000  # characters of a tag's value; MLflow cuts what is longer

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, NullLocator
 
-from pg_platform.config.plan import compact
+from pg_platform.sweep.trials import compact
 
 _MOST_TICKS = 10
 _LONGEST = 24

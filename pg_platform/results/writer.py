@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pg_platform.config.errors import InfrastructureError
-from pg_platform.config.sweep import Metric
+from pg_platform.sweep.load import Metric
 from pg_platform.training.rows import Row
 
 BATCH = 1000  # metrics; more in one call is refused by MLflow

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from pg_platform.config.errors import Place, Problem, meant
 from pg_platform.config.experiment import Experiment
-from pg_platform.config.expressions import Expression, parse
-from pg_platform.config.parameters import Parameter
 from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node, at, branch_at, dotted, plain
+from pg_platform.sweep.expressions import Expression, parse
+from pg_platform.sweep.parameters import Parameter
 
 
 class UndecidedError(Exception):

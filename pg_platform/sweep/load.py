@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pg_platform.config.claims import unknown_metrics, unvaried_claims
-from pg_platform.config.errors import Problem
+from pydantic import AfterValidator, Field
+
+from pg_platform.config.errors import Problem, meant, one_of
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.metrics import direction, metric_names, wrong_metric
 from pg_platform.config.overrides import graft, layered
 from pg_platform.config.paths import sweep_with_absolute_paths, with_absolute_paths
-from pg_platform.config.points import baseline_problems, read_points
-from pg_platform.config.section import ConfigError, Document
-from pg_platform.config.space import Space
-from pg_platform.config.sweep_file import Metric, SweepFile, SweepResources
+from pg_platform.config.section import ConfigError, Document, Section
 from pg_platform.config.validation import findings
-from pg_platform.config.variant import variant
-from pg_platform.config.yaml_tree import Branch, Leaf, at, branch_at, dump, plain, shown
+from pg_platform.config.yaml_tree import (
+    Branch,
+    Items,
+    KeyPath,
+    Leaf,
+    at,
+    branch_at,
+    dotted,
+    dump,
+    plain,
+    read,
+    shown,
+)
+from pg_platform.sweep.points import baseline_problems, read_points
+from pg_platform.sweep.schema import Metric, SweepFile, SweepResources, safe_name
+from pg_platform.sweep.search_space import Space
+from pg_platform.sweep.variant import variant
+
+
+def unknown_metrics(root: Branch, known: Sequence[str]) -> Iterator[Problem]:
+    """The metrics of the sweep file `root` and of its claims that are not in `known`."""
+    for path in [("metric", "name"), *_in_claims(root, "metric")]:
+        match at(root, path):
+            case Leaf(place=place, value=str(name)) if why := wrong_metric(name, known):
+                yield Problem(place, dotted(path), f"{why}, got {name!r}")
+
+
+def unvaried_claims(root: Branch, varied: Sequence[str]) -> Iterator[Problem]:
+    """Claims about a parameter that the sweep does not vary."""
+    for path in _in_claims(root, "parameter"):
+        match at(root, path):
+            case Leaf(place=place, value=str(key)) if key not in varied:
+                why = f"is not varied by this sweep{meant(key, varied)}, got {key!r}"
+                yield Problem(place, dotted(path), why)
+
+
+def _in_claims(root: Branch, key: str) -> list[KeyPath]:
+    claims = at(root, ("paper", "claims"))
+    count = len(claims.items) if isinstance(claims, Items) else 0
+    return [("paper", "claims", index, key) for index in range(count)]
+
 
 __all__ = ["ConfigError", "Metric", "Sweep", "load_experiment", "load_sweep"]
+
 
 OF_A_SWEEP = frozenset(SweepResources.model_fields) - frozenset(Resources.model_fields)
 """Keys of `resources` that say how trials share a machine, not where one lives."""
@@ -194,3 +232,53 @@ def _source(root: Branch, path: Path, overrides: Sequence[str]) -> str:
     recipe = at(root, ("recipe",))
     name = shown(recipe) if recipe is not None else "'default'"
     return f"# {origin}\n# recipe: {name}, worked in below\n{dump(root.without('recipe'))}"
+
+
+SWEEPS = "sweeps"
+
+
+class Collection(Section):
+    """All that the file of a collection may say: its name, and sweep files beside it by name."""
+
+    name: Annotated[str, AfterValidator(safe_name)]
+    sweeps: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def is_collection(path: Path) -> bool:
+    """Whether the file has a list of sweeps; ConfigError where it is not a YAML mapping."""
+    return SWEEPS in read(path, []).keys
+
+
+def load_collection(path: Path) -> tuple[str, list[Path]]:
+    """The name of a collection and the files of its sweeps, in its order.
+
+    ConfigError with all that is wrong. What the sweeps say themselves is not checked here.
+    """
+    document = Document.read(path)
+    document.problems += _unknown(document.root, path)
+    collection = document.parse(Collection)
+    return collection.name, [path.with_name(f"{name}.yaml") for name in collection.sweeps]
+
+
+def _unknown(root: Branch, path: Path) -> Iterator[Problem]:
+    """Names that stand for no sweep beside the file, or stand there twice."""
+    listed = at(root, (SWEEPS,))
+    known = sorted(file.stem for file in path.parent.glob("*.yaml") if file != path)
+    seen: set[str] = set()
+    for index, item in enumerate(listed.items if isinstance(listed, Items) else ()):
+        match item:
+            case Leaf(value=str(name)) if why := _why_not(name, path, known, seen):
+                yield Problem(item.place, dotted((SWEEPS, index)), f"{why}, got {shown(item)}")
+                seen.add(name)
+            case Leaf(value=str(name)):
+                seen.add(name)
+
+
+def _why_not(name: str, path: Path, known: Sequence[str], seen: set[str]) -> str | None:
+    if name in seen:
+        return "wants each sweep once"
+    if name not in known:
+        return one_of(name, known) if known else f"wants a sweep, of which {path.parent} has none"
+    if is_collection(path.with_name(f"{name}.yaml")):
+        return "wants a sweep and no collection"
+    return None

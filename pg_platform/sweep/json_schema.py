@@ -1,4 +1,4 @@
-"""The JSON Schema of sweep files, for editors: `python -m pg_platform.config.json_schema`."""
+"""The JSON Schema of sweep files, for editors: `python -m pg_platform.sweep.json_schema`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import recipe_names
-from pg_platform.config.sweep_file import SweepFile
+from pg_platform.sweep.schema import SweepFile
 
 SHIPPED = Path(__file__).parent / "sweep.schema.json"
 OF_AN_EXPERIMENT = "Experiment"

@@ -15,9 +15,9 @@ from typing import Any
 from pg_platform.config.errors import ConfigError
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import SCALES, layered
-from pg_platform.config.plan import SHORT, compact
 from pg_platform.config.validation import findings
 from pg_platform.config.yaml_tree import Branch, Leaf, at, branch_at, plain
+from pg_platform.sweep.trials import SHORT, compact
 
 FIXED = ("experiment", "recipe", "resources")
 """The keys of a sweep file below which a value may decide all results."""

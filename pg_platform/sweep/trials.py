@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pg_platform.config.errors import ConfigError
 from pg_platform.config.experiment import Data, Experiment
-from pg_platform.config.grid import Point
+from pg_platform.sweep.grid import Point
 
 if TYPE_CHECKING:  # a sweep's name is made with the labels below
-    from pg_platform.config.sweep import Sweep
+    from pg_platform.sweep.load import Sweep
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel
 
 RESULT_VERSION = 2
 """Raised with every change of the code that changes a trial's result. Finished trials of another
 version are not taken for results of this one."""
+
 
 SHORT = {
     "speaker.vocab_size": "V",
@@ -154,3 +159,50 @@ def compact(value: Any) -> str:
         case dict():
             return f"{{{','.join(f'{key}:{compact(item)}' for key, item in value.items())}}}"
     return str(value)
+
+
+def trial_folder(root: Path, trial: Trial) -> Path:
+    """Where the checkpoints of `trial` lie: by its id, whatever file asks for it."""
+    return _folder(root, trial.id)
+
+
+def _folder(root: Path, trial_id: str) -> Path:
+    return root / "trials" / trial_id
+
+
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "seed": True,
+    "epochs": True,
+    "worker_noise": True,
+    "data": {"val_fraction", "count", "seed"},
+    "speaker": {
+        "temperature": True,
+        "symbol": {"initial_logit_std"},
+        "gate": {"temperature", "clamp", "law"},
+        "soft_rank": {"strength"},
+    },
+    "listener": {"head": {"wide_frozen_epochs"}},
+    "contrast": {"temperature", "min_temperature", "reduction"},
+}
+
+
+def shape(experiment: Experiment) -> str:
+    """12 hex digits of all that decides how fast a trial is, and of nothing else.
+
+    Numbers of the optimiser and of temperatures, seeds and the number of epochs are not in it.
+    """
+    parts = {name: getattr(experiment, name) for name in Experiment.model_fields}
+    del parts["seed"], parts["epochs"], parts["optimizer"]
+    return _hashed(experiment.optimizer.kind, *parts.items())
+
+
+@lru_cache(maxsize=4096)
+def _hashed(optimizer: str, *parts: tuple[str, Any]) -> str:
+    deciding: dict[str, Any] = {"optimizer": optimizer}
+    for name, part in parts:
+        without = _WITHOUT_EFFECT.get(name)
+        if isinstance(part, BaseModel):
+            deciding[name] = part.model_dump(mode="json", exclude=without)
+        elif without is None:
+            deciding[name] = part
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pg_platform.config.draws import drawn, tried
 from pg_platform.config.errors import Problem, meant
-from pg_platform.config.grid import Grid, Point
-from pg_platform.config.include import INCLUDE, included, repeated
-from pg_platform.config.ladder import LADDER, RUNG, ladder_points
 from pg_platform.config.overrides import PARAMETERS
-from pg_platform.config.parameters import hashable, parameters
-from pg_platform.config.rules import UndecidedError, read_rules
-from pg_platform.config.space import Space
 from pg_platform.config.yaml_tree import Branch, Items, Leaf, at, branch_at, plain, shown
+from pg_platform.sweep.constraints import UndecidedError, read_rules
+from pg_platform.sweep.grid import Grid, Point
+from pg_platform.sweep.listed_points import INCLUDE, LADDER, RUNG, included, ladder_points, repeated
+from pg_platform.sweep.parameters import hashable, parameters
+from pg_platform.sweep.search_space import Space, drawn, tried
 
 SEARCHED = {PARAMETERS, "zip", "exclude", "when", INCLUDE, "samples", "search_seed"}
 WORDS = {

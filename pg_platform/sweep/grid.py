@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from pg_platform.config.errors import Place, Problem
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import PARAMETERS, graft
-from pg_platform.config.parameters import Parameter
-from pg_platform.config.rules import Rules, with_value
 from pg_platform.config.validation import Finding, findings, without
 from pg_platform.config.yaml_tree import Branch, KeyPath, dotted, key_place, place_of, plain, shown
+from pg_platform.sweep.constraints import Rules, with_value
+from pg_platform.sweep.parameters import Parameter
 
 MOST_POINTS = 100_000
 
