@@ -17,12 +17,13 @@ from torch import Tensor
 from evals.language.resampling import defined
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
+from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.game.symbols import Pixels
 from pg_platform.results.figures import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.pictures import shown
-from pg_platform.results.played_split import some, subset
+from pg_platform.results.played_split import some
 from pg_platform.results.progress import plain_pass
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained

@@ -33,13 +33,14 @@ from torchvision import models
 
 from pg_platform.config.section import Section, Wrong
 from pg_platform.config.seeds import stream
+from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.results.figures import figure
 from pg_platform.results.given_weights import Weights, load_given, weights_said
 from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import PlayedSplit, play_images, some, subset
+from pg_platform.results.played_split import PlayedSplit, play_images, some
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 

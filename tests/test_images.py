@@ -24,7 +24,7 @@ from pg_platform.config.experiment import (
 )
 from pg_platform.data.decoding import decode
 from pg_platform.data.images import Images, open_images
-from pg_platform.data.membership import Split
+from pg_platform.data.listing import Split
 from pg_platform.data.packing import write_pack
 from pg_platform.data.shapes import COLOURS
 from pg_platform.data.sizes import split_sizes

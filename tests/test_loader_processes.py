@@ -14,8 +14,7 @@ import torch
 from pg_platform.config.experiment import Crop, ImageFolder
 from pg_platform.data.crops import CROP_DRAWS, Cuts
 from pg_platform.data.decoding import Decoder
-from pg_platform.data.folder import FolderFiles
-from pg_platform.data.images import open_images
+from pg_platform.data.images import FolderFiles, open_images
 from pg_platform.data.loader_processes import LoaderLostError, shared_bytes
 from tests.blocked import BlockedImage, with_data
 from tests.commands import BIN

@@ -30,8 +30,8 @@ from pg_platform.config.experiment import (
 from pg_platform.data.decoding import decode
 from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, open_images
+from pg_platform.data.listing import Split
 from pg_platform.data.loaders import GameLoader, Share
-from pg_platform.data.membership import Split
 from pg_platform.data.packing import write_pack
 from pg_platform.data.sizes import split_sizes
 from tests.pictures import CROPS_ONLY, encoded_digits, write_folder, write_parquet

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pg_platform import cli
 from pg_platform.config.experiment import ImageFolder, Packed
 from pg_platform.data.images import open_images
-from pg_platform.data.membership import Split
+from pg_platform.data.listing import Split
 from pg_platform.data.packing import write_pack
 from pg_platform.data.sizes import split_sizes
 from tests.pictures import write_folder

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import Crop
 from pg_platform.data.crops import Cuts, cut, cut_plain, random_boxes
+from pg_platform.data.image_set import Encoded, Images
 from pg_platform.data.loader_processes import (
     LOOK_SECONDS,
     PATIENCE_SECONDS,
@@ -28,7 +29,6 @@ from pg_platform.data.loader_processes import (
     patiently,
     shared_bytes,
 )
-from pg_platform.data.split import Encoded, Images
 
 _TORCHVISIONS_PLACE = re.compile(r"^.*\.cpp:\d+, ")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Literal
 
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import ImageFolder, Parquet
@@ -91,3 +93,16 @@ def _folders(root: Path) -> list[str]:
     if not root.is_dir():
         return []
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+
+
+Split = Literal["train", "val"]
+
+
+def belongs(name: str, split: Split, val_fraction: float) -> bool:
+    """Whether the image called `name` is in `split`: a function of these three only."""
+    return (name_hash(name) < val_fraction * 2**64) == (split == "val")
+
+
+def name_hash(name: str) -> int:
+    """64 bits that depend on the whole of `name`."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())

@@ -14,7 +14,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.crops import CROP_DRAWS, Cuts, cut_batch, random_boxes
 from pg_platform.data.decoding import Decoder
 from pg_platform.data.images import Images
-from pg_platform.data.membership import name_hash
+from pg_platform.data.listing import name_hash
 from pg_platform.data.sizes import EVALUATION_BATCH, check_pool, steps_in
 from pg_platform.data.views import Draws, draw_views, finish, normalize
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pg_platform.config.experiment import Packed
-from pg_platform.data.membership import Split
+from pg_platform.data.image_set import Images
+from pg_platform.data.listing import Split
 from pg_platform.data.packs import Pack, read_pack
-from pg_platform.data.split import Images
 
 
 def open_packed(data: Packed, split: Split) -> Images:

@@ -20,12 +20,11 @@ from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import Data, ImageFolder, Parquet
 from pg_platform.data.crops import PLAIN_CROP
-from pg_platform.data.folder import open_folder
 from pg_platform.data.identity import identity
-from pg_platform.data.listing import folder_images
-from pg_platform.data.membership import Split
+from pg_platform.data.image_set import BROKEN_SHARE, NAMED, Encoded, Images
+from pg_platform.data.images import open_folder
+from pg_platform.data.listing import Split, folder_images
 from pg_platform.data.packs import MANIFEST, Entry, Manifest, Shard, shard_names
-from pg_platform.data.split import BROKEN_SHARE, NAMED, Encoded, Images
 from pg_platform.data.verified import file_hash, remember
 
 _NO_HASH = 1e-30

@@ -19,7 +19,7 @@ from pydantic import model_validator as validates
 
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Data, Packed
-from pg_platform.data.membership import Split, belongs
+from pg_platform.data.listing import Split, belongs
 from pg_platform.data.mirror import MOST_TEXT, fetch, fetch_newest, is_remote, local_name, sizes
 from pg_platform.data.verified import file_hash, have_hash, remember
 

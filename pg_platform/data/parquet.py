@@ -17,9 +17,8 @@ from torch import Tensor
 
 from pg_platform.config.experiment import Parquet
 from pg_platform.data.decoding import decode
-from pg_platform.data.listing import parquet_roles, row_name
-from pg_platform.data.membership import Split, belongs
-from pg_platform.data.split import Images
+from pg_platform.data.image_set import Images
+from pg_platform.data.listing import Split, belongs, parquet_roles, row_name
 
 _ROWS_AT_ONCE = 1024
 

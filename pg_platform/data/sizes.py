@@ -17,9 +17,8 @@ from pg_platform.config.experiment import (
     Shapes,
     Stl10,
 )
-from pg_platform.data.listing import folder_images, parquet_roles, row_name
+from pg_platform.data.listing import Split, belongs, folder_images, parquet_roles, row_name
 from pg_platform.data.loader_processes import check_shared_memory, shared_bytes
-from pg_platform.data.membership import Split, belongs
 from pg_platform.data.packs import read_pack
 
 DIGITS, CIFAR10, STL10 = 1797, 50_000, 105_000

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images
-from pg_platform.data.split import Encoded
 from pg_platform.results.progress import plain_pass
 from pg_platform.results.trained import Trained
 
@@ -68,40 +67,8 @@ def labelled(images: Images, what: str) -> Tensor:
     return found
 
 
-def subset(images: Images, positions: Tensor) -> Images:
-    """The images at `positions` (n,), in that order, read from where they lie."""
-    rows = positions.tolist()
-    pixels = images.pixels
-    return Images(
-        classes=images.classes,
-        labels=images.labels[positions],
-        ids=[images.ids[row] for row in rows],
-        pixels=pixels[positions.to(pixels.device)]
-        if isinstance(pixels, Tensor)
-        else _Chosen(pixels, rows),
-    )
-
-
 def some(positions: Tensor, count: int, seed: int, what: str) -> Tensor:
     """`count` of `positions` by chance, ascending; all where there are no more."""
     generator = torch.Generator().manual_seed(stream(seed, what))
     order = torch.randperm(len(positions), generator=generator)[:count]
     return positions[order].sort().values
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Some of the images that lie in files."""
-
-    all: Encoded
-    rows: list[int]
-
-    @property
-    def processes(self) -> int:
-        return self.all.processes
-
-    def image(self, position: int) -> Tensor:
-        return self.all.image(self.rows[position])
-
-    def name(self, position: int) -> str:
-        return self.all.name(self.rows[position])

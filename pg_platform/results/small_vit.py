@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.seeds import stream
+from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images
 from pg_platform.data.loaders import EVALUATION_BATCH, plain_batches
 from pg_platform.progress import tracked
-from pg_platform.results.played_split import subset
 
 LR, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.1
 _STEPS_AT_ONCE = 16

@@ -12,6 +12,7 @@ from torch import Tensor
 BROKEN_SHARE = 0.01
 """A run stops when more than this share of a split cannot be decoded."""
 
+
 NAMED = 10
 """So many broken images are named in an error; the rest are counted."""
 
@@ -74,3 +75,35 @@ class Images:
                 f"{self.broken_allowed} may be ({BROKEN_SHARE:.0%}): "
                 f"{'; '.join(names[:NAMED])}{more}; mend or remove them"
             )
+
+
+def subset(images: Images, positions: Tensor) -> Images:
+    """The images at `positions` (n,), in that order, read from where they lie."""
+    rows = positions.tolist()
+    pixels = images.pixels
+    return Images(
+        classes=images.classes,
+        labels=images.labels[positions],
+        ids=[images.ids[row] for row in rows],
+        pixels=pixels[positions.to(pixels.device)]
+        if isinstance(pixels, Tensor)
+        else _Chosen(pixels, rows),
+    )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some of the images that lie in files."""
+
+    all: Encoded
+    rows: list[int]
+
+    @property
+    def processes(self) -> int:
+        return self.all.processes
+
+    def image(self, position: int) -> Tensor:
+        return self.all.image(self.rows[position])
+
+    def name(self, position: int) -> str:
+        return self.all.name(self.rows[position])
