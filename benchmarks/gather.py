@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from benchmarks.interleaved import medians, verdict
 from pg_platform.game.collectives import gather, rank, world
-from pg_platform.game.contrast import symmetric_infonce
+from pg_platform.game.loss import symmetric_infonce
 
 BATCH = 512
 INPUTS = 64

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.interleaved import medians, verdict
-from pg_platform.game.contrast import symmetric_infonce
+from pg_platform.game.loss import symmetric_infonce
 from pg_platform.game.wide_head import WidePair
 
 BOTTLENECK, OUT = 256, 65_536

@@ -13,8 +13,7 @@ from pg_platform.config.experiment import Experiment, SoftRank
 from pg_platform.game.gates import BernoulliGates, build_gates
 from pg_platform.game.ranks import PatchRank, rank_shares, standardised
 from pg_platform.game.sampling import Noise
-from pg_platform.game.speaker import PatchSpeaker
-from pg_platform.game.symbols import PatchSymbol
+from pg_platform.game.speaker import PatchSpeaker, PatchSymbol
 from tests.small import SMALL, merged, without_nulls
 
 SETTINGS = {"data": {"image_size": 32}, "speaker": {"patch_size": 8, "symbols_per_patch": 3}}

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.game.collectives import gather
-from pg_platform.game.contrast import Gather, symmetric_infonce
+from pg_platform.game.loss import Gather, symmetric_infonce
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from tests.methods import METHODS

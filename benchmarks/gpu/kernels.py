@@ -13,7 +13,7 @@ from benchmarks.gpu.settings import SMALL
 from evals.knn import Options, nearest
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
-from pg_platform.game.contrast import symmetric_infonce
+from pg_platform.game.loss import symmetric_infonce
 from pg_platform.game.soft_rank import soft_rank
 from pg_platform.game.wide_head import WidePair
 from pg_platform.methods import build
