@@ -31,7 +31,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place
+from pg_platform.training.worker import Place
 
 BATCH, QUICK_BATCH = 16, 8
 AXES: Mapping[str, tuple[str, tuple[int, ...], float]] = {

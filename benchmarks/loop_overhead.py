@@ -25,7 +25,7 @@ from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.loop import train
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import local_place, memory_format
+from pg_platform.training.worker import local_place, memory_format
 
 BATCH, POOL = 16, 16
 

@@ -30,10 +30,10 @@ from pg_platform.results.paired import ALPHA
 from pg_platform.results.points import Point, contrasts
 from pg_platform.results.statistics import Resolution, summarise
 from pg_platform.sweep.schema import Metric
+from pg_platform.training.history import Row
 from pg_platform.training.loop import train
-from pg_platform.training.place import local_place
-from pg_platform.training.rows import Row
 from pg_platform.training.validation import pool_accuracy
+from pg_platform.training.worker import local_place
 from tests.small import SMALL, merged
 
 POOL = 40

@@ -28,7 +28,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place, autocast_dtype, memory_format
+from pg_platform.training.worker import Place, autocast_dtype, memory_format
 
 SIDE, PATCH = 224, 32
 GOALS = {"cpu": 2.0, "cuda": 2.5}

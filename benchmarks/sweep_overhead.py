@@ -257,7 +257,7 @@ def _tuned(trial: Callable[[dict[str, Any]], None], count: int, epochs: int) -> 
 def _train(config: dict[str, Any]) -> None:
     """One trial."""
     from pg_platform.training.loop import train
-    from pg_platform.training.place import local_place
+    from pg_platform.training.worker import local_place
 
     asked = {**SMALL, "seed": config["number"], "epochs": config["epochs"]}
     experiment = Experiment.model_validate(asked)

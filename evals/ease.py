@@ -34,9 +34,8 @@ from pg_platform.results.rounds import credits, pooled_batches
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 from pg_platform.training.gradients import Gradients
-from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place
-from pg_platform.training.schedules import learning_rate
+from pg_platform.training.optimizer import build_optimizer, learning_rate
+from pg_platform.training.worker import Place
 
 Lesson = tuple[int, float]
 """Steps taken, and success then."""

@@ -27,7 +27,7 @@ from pg_platform.methods import build
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import local_place
+from pg_platform.training.worker import local_place
 
 NOTHING = 1e-7
 """Of the whole gradient's norm: what is smaller is 0 in exact arithmetic, as that of the bias of

@@ -13,7 +13,7 @@ from pg_platform.cluster.screen import Screen
 from pg_platform.results.runs import TrialRuns
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import Outcome
+from pg_platform.training.history import Outcome
 from tests.results import ACCURACY, rows
 
 EPOCHS = 100

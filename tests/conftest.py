@@ -13,7 +13,7 @@ from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
 from pg_platform.training.loop import train
-from pg_platform.training.place import local_place
+from pg_platform.training.worker import local_place
 from tests.results import ACCURACY
 from tests.small import SMALL
 

@@ -9,7 +9,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.results.stored_run import Ending, StoredRun
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 ACCURACY = Metric(name="val/top1_pool512", goal="maximize")
 LOSS = Metric(name="train/loss", goal="minimize")

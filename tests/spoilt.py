@@ -22,7 +22,7 @@ from pg_platform.results.tracking import Store
 from pg_platform.results.trained import load_trained
 from pg_platform.sweep.load import Metric
 from pg_platform.training.loop import train
-from pg_platform.training.place import local_place
+from pg_platform.training.worker import local_place
 from tests.agents import DIGITS
 from tests.small import SMALL
 

@@ -11,7 +11,7 @@ import pytest
 from pg_platform.cluster.conductor import Segment, Waiting
 from pg_platform.results.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import OUT_OF_MEMORY, Outcome
+from pg_platform.training.history import OUT_OF_MEMORY, Outcome
 from tests.conducting import EPOCHS, Clock, Searched, conductor, finish, started
 from tests.results import ACCURACY, rows, vocabularies
 

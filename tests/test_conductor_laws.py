@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pg_platform.cluster.conductor import Conductor, Segment, Waiting
 from pg_platform.results.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import OUT_OF_MEMORY, Outcome, Row
+from pg_platform.training.history import OUT_OF_MEMORY, Outcome, Row
 from tests.conducting import EPOCHS, Clock, Searched, conductor
 from tests.results import ACCURACY, vocabularies
 

@@ -25,11 +25,10 @@ from pg_platform.results.tracking import Store
 from pg_platform.results.trained import load_trained
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import CheckpointError
-from pg_platform.training.journal import Journal
+from pg_platform.training.history import Journal, Outcome
 from pg_platform.training.loop import train
 from pg_platform.training.newest import RESUMED, newest_whole
-from pg_platform.training.place import Place, local_place
-from pg_platform.training.rows import Outcome
+from pg_platform.training.worker import Place, local_place
 from tests.commands import run, start
 from tests.small import SMALL, merged, write_experiment
 from tests.small_sweeps import runs, sweep, vocabularies, wait_until

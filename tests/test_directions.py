@@ -25,7 +25,7 @@ from pg_platform.results.saved_views import TAG
 from pg_platform.results.tables import compare, print_table
 from pg_platform.results.tracking import Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.history import Outcome, Row
 from tests.commands import run
 from tests.results import stored, vocabularies
 from tests.small import write_sweep

@@ -18,7 +18,7 @@ from pg_platform.methods import build
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import Place, local_place
+from pg_platform.training.worker import Place, local_place
 from tests.methods import METHODS
 from tests.small import SMALL, merged, without_nulls
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pg_platform.training.journal import Journal
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Journal, Row
 from tests.results import rows
 
 ROWS = rows("val/loss", [3.0, 2.0, 1.0])

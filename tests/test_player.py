@@ -7,7 +7,7 @@ from typing import Any
 
 from pg_platform.cluster.player import Report
 from pg_platform.training.failures import told
-from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY
+from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY
 from tests.commands import run
 from tests.results import rows
 from tests.small import write_sweep

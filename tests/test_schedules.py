@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_platform.config.experiment import AdamW
-from pg_platform.training.schedules import learning_rate, weight_decay
+from pg_platform.training.optimizer import learning_rate, weight_decay
 
 
 def curve(optimizer: AdamW, steps: int, batch_size: int = 256) -> list[float]:

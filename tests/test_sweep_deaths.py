@@ -19,7 +19,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from pg_platform.results.tracking import Store
-from pg_platform.training.journal import Journal
+from pg_platform.training.history import Journal
 from tests.commands import BIN, PATIENCE, run, start
 from tests.small import environment
 from tests.small_sweeps import reasons, runs, sweep, table, vocabularies, wait_until

@@ -19,7 +19,7 @@ from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tracking import Store
 from pg_platform.sweep.load import is_collection, load_sweep
 from pg_platform.training import checkpoint
-from pg_platform.training.journal import Journal
+from pg_platform.training.history import Journal
 from tests.commands import in_header, run, start
 from tests.small import write_experiment, write_sweep
 

@@ -25,11 +25,10 @@ from pg_platform.data.images import open_images
 from pg_platform.methods import build
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import Progress
-from pg_platform.training.journal import Journal
+from pg_platform.training.history import Journal, Outcome, Row
 from pg_platform.training.learner import Learner
 from pg_platform.training.loop import STOP_POLL_STEPS, train
-from pg_platform.training.place import Place, local_place
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.worker import Place, local_place
 from tests.small import SMALL, environment, merged, small_recipe, write_experiment
 
 PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share", "perf/peak_memory_gib")
@@ -137,7 +136,7 @@ def test_a_run_killed_with_signal_9_ends_as_if_it_was_not(
         "import os, signal, sys, pathlib\n"
         "from pg_platform.config.experiment import Experiment\n"
         "from pg_platform.training.loop import train\n"
-        "from pg_platform.training.place import local_place\n"
+        "from pg_platform.training.worker import local_place\n"
         "experiment = Experiment.model_validate_json(sys.argv[1])\n"
         "folder = pathlib.Path(sys.argv[2])\n"
         "def die():\n"

@@ -19,7 +19,7 @@ from pg_platform.results.writer import (
     measurements,
 )
 from pg_platform.sweep.load import Metric
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 from tests.results import ACCURACY, LOSS
 
 QUICK = Patience(total=30, first=0.001, longest=0.01)

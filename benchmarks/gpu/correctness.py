@@ -21,10 +21,10 @@ from pg_platform.game.soft_rank import soft_rank
 from pg_platform.methods import build
 from pg_platform.training.checkpoint import Progress, latest, load_weights
 from pg_platform.training.gradients import Gradients
+from pg_platform.training.history import OUT_OF_MEMORY, shortage
 from pg_platform.training.learner import Learner
 from pg_platform.training.loop import train
-from pg_platform.training.place import Place
-from pg_platform.training.rows import OUT_OF_MEMORY, shortage
+from pg_platform.training.worker import Place
 
 FLOAT32, DOUBLE = 1e-2, 1e-8
 """How far gradients of two devices may be apart, relative to their norm: sums run in another order,

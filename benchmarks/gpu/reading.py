@@ -19,7 +19,7 @@ from pg_platform.data.packing import write_pack
 from pg_platform.sweep.load import load_experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import Place
+from pg_platform.training.worker import Place
 
 PROCESSES = (0, 8, 16)
 WARM_UP = 3

@@ -14,7 +14,7 @@ from benchmarks.gpu.figures import Sheet, each
 from benchmarks.gpu.settings import small
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import Place
+from pg_platform.training.worker import Place
 
 START_SECONDS = 120.0
 """The longest that processes may take to come up together, and to answer after their time."""

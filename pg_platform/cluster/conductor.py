@@ -16,7 +16,7 @@ from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
+from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
 
 
 class Waiting(Enum):

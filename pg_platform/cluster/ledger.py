@@ -20,7 +20,7 @@ from pg_platform.cluster.conductor import Conductor
 from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.trial import LostError
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.history import Outcome, Row
 
 
 class Ledger(tune.Callback):

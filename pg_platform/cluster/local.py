@@ -12,8 +12,8 @@ from pg_platform.cluster.own_process import Damaged, Failed, Order, OwnProcess
 from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
 from pg_platform.sweep.trials import trial_folder
-from pg_platform.training.place import check_device
-from pg_platform.training.rows import Outcome
+from pg_platform.training.history import Outcome
+from pg_platform.training.worker import check_device
 
 
 class LocalExecutor:

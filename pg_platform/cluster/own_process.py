@@ -14,9 +14,9 @@ from typing import Self
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
+from pg_platform.training.history import Outcome, Row
 from pg_platform.training.loop import train
-from pg_platform.training.place import local_place, place_facts
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.worker import local_place, place_facts
 
 ASKED_SECONDS = 0.1
 """How often the command looks whether it was asked to stop, while it waits for a word."""

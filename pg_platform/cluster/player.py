@@ -17,9 +17,9 @@ from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.cluster.trial import Assignment, LostError
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
+from pg_platform.training.history import Outcome, Row
 from pg_platform.training.loop import train
-from pg_platform.training.place import Place, local_place, place_facts
-from pg_platform.training.rows import Outcome, Row
+from pg_platform.training.worker import Place, local_place, place_facts
 
 REPORT_SECONDS = 1.0
 """How long a trial of one worker keeps its rows before it sends them."""

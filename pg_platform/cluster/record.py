@@ -12,7 +12,7 @@ from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Resources
 from pg_platform.results.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 
 def error_log(folder: Path) -> Path:

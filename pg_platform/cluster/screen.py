@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 _STYLES = {
     "waiting": "dim",

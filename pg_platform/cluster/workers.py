@@ -19,8 +19,8 @@ from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.cluster.trial import Assignment, LastingError, LostError, request
 from pg_platform.config.experiment import Resources
 from pg_platform.training.failures import lasting, told
-from pg_platform.training.place import Place, hold_to_share
-from pg_platform.training.rows import shortage
+from pg_platform.training.history import shortage
+from pg_platform.training.worker import Place, hold_to_share
 
 _TAKEN_SECONDS, _LOOK_SECONDS = 60.0, 0.5
 

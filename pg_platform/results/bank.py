@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,9 +25,11 @@ from pg_platform.progress import tracked
 from pg_platform.results.bank_folder import MANIFEST, check, content, read_arrays
 from pg_platform.results.progress import batches_of
 from pg_platform.results.trained import Trained
+from pg_platform.training.hashes import weights_hash
 
 BANK_VERSION = 1
 """Raised with every change of what the files hold; banks of another version are made anew."""
+
 
 _ATTRIBUTE = "attribute_"
 
@@ -105,15 +106,6 @@ def read_bank(folder: Path, trained: Trained) -> Bank:
     }
     vocabulary = trained.experiment.speaker.vocab_size
     return Bank(folder=folder, vocabulary=vocabulary, attributes=attributes, **arrays)
-
-
-def weights_hash(method: Any) -> str:
-    """SHA-256 in hex of names, types and values of the state of a torch module."""
-    digest = hashlib.sha256()
-    for name, value in sorted(method.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _manifest(trained: Trained, split: Split, options: BankOptions) -> dict[str, Any]:

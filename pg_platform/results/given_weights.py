@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pg_platform.config.paths import IsPath
-from pg_platform.results.bank import weights_hash
-from pg_platform.training.checkpoint import UNREADABLE
-from pg_platform.training.misfit import misfit
+from pg_platform.training.checkpoint import UNREADABLE, misfit
+from pg_platform.training.hashes import weights_hash
 
 N = TypeVar("N", bound=nn.Module)
 

@@ -19,7 +19,7 @@ from pg_platform.results.writer import StoreError
 from pg_platform.sweep.load import Metric, Sweep
 from pg_platform.sweep.trials import Trial, shape
 from pg_platform.training.code import code_identity
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 SOURCE = "config/sweep.yaml"
 """What was asked, on the sweep's run: a file that loads as the sweep, whatever was set."""

@@ -66,7 +66,7 @@ from pg_platform.results.writer import (
     milliseconds,
 )
 from pg_platform.sweep.load import Metric
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 NOTE_LIMIT = 8000  # characters of a tag's value; MLflow cuts what is longer
 PATIENCE = Patience()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.sweep.load import Metric
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
 
 BATCH = 1000  # metrics; more in one call is refused by MLflow
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import local_place, memory_gib, peak_memory_gib, place_facts
+from pg_platform.training.worker import local_place, memory_gib, peak_memory_gib, place_facts
 
 WARM_UP = 2
 """Steps that are not timed: they load, allocate and choose kernels."""

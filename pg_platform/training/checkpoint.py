@@ -30,12 +30,36 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.training import hashes
-from pg_platform.training.misfit import misfit
-from pg_platform.training.rows import Row
+from pg_platform.training.history import Row
+
+
+def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that has another shape, is missing or is one too many; how many more.
+
+    None where all fit.
+    """
+    own = network.state_dict()
+    wrong = [
+        f"{name} is {tuple(state[name].shape)} and not {tuple(wanted.shape)}"
+        for name, wanted in own.items()
+        if name in state and state[name].shape != wanted.shape
+    ]
+    wrong += [f"{name} is missing" for name in own if name not in state]
+    wrong += [f"{_shown(name)} is one too many" for name in state if name not in own]
+    if not wrong:
+        return None
+    others = f", and {len(wrong) - 1} tensors more do not fit" if len(wrong) > 1 else ""
+    return f"{wrong[0]}{others}"
+
+
+def _shown(name: object) -> str:
+    """A name out of a file that anybody may have written, without what a terminal would obey."""
+    return str(name).encode("unicode_escape").decode()
+
 
 KEPT = 2
 """Checkpoints that stay: the newest, and one before it for the day when that is damaged."""
@@ -53,6 +77,7 @@ class Progress:
 
 REMEDY = "take another checkpoint of this run, or train it anew"
 
+
 UNREADABLE = (
     UnpicklingError,
     ArithmeticError,
@@ -66,6 +91,7 @@ UNREADABLE = (
     struct.error,
 )
 """What torch.load raises of a file that is not its own, or was, by where it is damaged."""
+
 
 _SET_ASIDE = "damaged-"
 

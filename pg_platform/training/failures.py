@@ -9,7 +9,7 @@ import traceback
 from torch import distributed
 
 from pg_platform.data.loader_processes import LoaderLostError, death_told
-from pg_platform.training.rows import DISK_FULL, shortage
+from pg_platform.training.history import DISK_FULL, shortage
 
 _OF_THE_MOMENT = (
     ConnectionError,

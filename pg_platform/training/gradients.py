@@ -14,7 +14,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.batch_norm import Part, statistics_of
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
-from pg_platform.training.place import Place, autocast_dtype
+from pg_platform.training.worker import Place, autocast_dtype
 
 Views = tuple[Tensor, Tensor]
 Played = tuple[Tensor, dict[str, Tensor]]

@@ -6,8 +6,9 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pg_platform.data.verified import file_hash
@@ -73,3 +74,12 @@ def _hashed(folder: Path) -> bool:
         return bool(json.loads((folder / "progress.json").read_bytes())["hashed"])
     except (OSError, ValueError, LookupError, TypeError):
         return False
+
+
+def weights_hash(method: Any) -> str:
+    """SHA-256 in hex of names, types and values of the state of a torch module."""
+    digest = hashlib.sha256()
+    for name, value in sorted(method.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -25,12 +25,11 @@ from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.guard import Guard, first_not_finite, shortened
+from pg_platform.training.history import Row
 from pg_platform.training.newest import agreed
-from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.place import Place, memory_format, peak_memory_gib
-from pg_platform.training.rows import Row
-from pg_platform.training.schedules import learning_rate, weight_decay
+from pg_platform.training.optimizer import build_optimizer, learning_rate, weight_decay
 from pg_platform.training.validation import validate
+from pg_platform.training.worker import Place, memory_format, peak_memory_gib
 
 _OF_THE_OPTIMIZER = {"lr", "grad_norm", "skipped_steps", "symbol_temperature"}
 

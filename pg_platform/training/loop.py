@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.checkpoint import Progress
-from pg_platform.training.journal import Journal
+from pg_platform.training.history import Journal, Outcome, Row
 from pg_platform.training.learner import Learner
-from pg_platform.training.place import Agreement, Place
-from pg_platform.training.rows import Outcome, Row
 from pg_platform.training.sole_writer import sole_writer
+from pg_platform.training.worker import Agreement, Place
 
 Report = Callable[[Sequence[Row]], None]
 """Called on every worker with new rows; after a resume, first with all rows so far.

@@ -19,7 +19,7 @@ from pg_platform.training.checkpoint import (
     steps,
 )
 from pg_platform.training.hashes import MANIFEST, hash_of, read_hashes
-from pg_platform.training.place import Place
+from pg_platform.training.worker import Place
 
 Read = Callable[[Path], object]
 

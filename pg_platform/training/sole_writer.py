@@ -13,7 +13,7 @@ from typing import IO
 import torch
 import torch.distributed as dist
 
-from pg_platform.training.place import Place
+from pg_platform.training.worker import Place
 
 _PAUSE_SECONDS = 0.5
 

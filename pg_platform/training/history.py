@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,10 @@ class Row:
 OUT_OF_MEMORY = "out of memory"
 """How the error of a trial begins that ran out of memory."""
 
+
 DISK_FULL = "the disk is full"
 """How the error of a trial begins that could not write its checkpoint or its rows."""
+
 
 _SIGNS = {
     OUT_OF_MEMORY: ("OutOfMemoryError", "MemoryError", "can't allocate memory"),
@@ -45,3 +51,35 @@ class Outcome(Enum):
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
+
+
+class Journal:
+    """One row a line, in the order of reporting. One process writes at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def restart(self, rows: Sequence[Row]) -> None:
+        """Hold exactly `rows`: those of the checkpoint that a run goes on from."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".draft")
+        draft.write_bytes(b"".join(map(_line, rows)))
+        os.replace(draft, self.path)
+
+    def append(self, row: Row) -> None:
+        """Add one row and wait until the disk has it."""
+        with self.path.open("ab") as file:
+            file.write(_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[Row]:
+        """The rows so far, without a last line that a kill tore; none where there is no file."""
+        if not self.path.exists():
+            return []
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        return [Row(**json.loads(line)) for line in whole.splitlines()]
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(asdict(row), sort_keys=True).encode() + b"\n"
