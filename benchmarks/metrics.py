@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.interleaved import medians, verdict
-from evals.language.disentanglement import bag_disentanglement, positional_disentanglement
-from evals.language.similarity import (
+from pg_platform.language.compositionality import bag_disentanglement, positional_disentanglement
+from pg_platform.language.similarity import (
     edit_distances,
     hamming_distances,
     image_pairs,

@@ -26,8 +26,9 @@ from torch import Tensor
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Split
+from pg_platform.language.corpus import Bank
 from pg_platform.progress import tracked
-from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained

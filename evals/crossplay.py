@@ -27,10 +27,11 @@ from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
 from pg_platform.config.section import Section
+from pg_platform.language.ablations import Spoken
 from pg_platform.progress import tracked
 from pg_platform.results.charts import heat_map
 from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import Spoken, credits, pooled_batches, say, understood
+from pg_platform.results.rounds import credits, pooled_batches, say, understood
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 

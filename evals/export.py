@@ -25,8 +25,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from evals.language.corpus import UNSENT
-from evals.language.sample import messages_of
 from pg_platform.config.experiment import Experiment, ResNet18Vision, ResNet50Vision
 from pg_platform.config.paths import Location
 from pg_platform.config.section import Section
@@ -35,8 +33,9 @@ from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.speaker import PatchSpeaker
+from pg_platform.language.corpus import UNSENT, messages_of
+from pg_platform.language.elcc import put_into, single, variant_files, variant_name
 from pg_platform.results.bank import open_bank
-from pg_platform.results.elcc import put_into, single, variant_files, variant_name
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import say
 from pg_platform.results.trained import Trained

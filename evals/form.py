@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from evals.language.corpus import Floats, bags
-from evals.language.information import entropy_of
-from evals.language.resampling import COVERED, bootstrap_means, defined, with_interval
-from evals.language.sample import chosen_rows, messages_of
-from evals.language.usage import (
+from pg_platform.config.section import Section
+from pg_platform.data.images import Images, Split, open_images
+from pg_platform.language.corpus import Bank, Floats, bags, chosen_rows, messages_of
+from pg_platform.language.information import entropy_of
+from pg_platform.language.resampling import COVERED, bootstrap_means, defined, with_interval
+from pg_platform.language.usage import (
     collisions,
     compressibility,
     distinct_symbols,
@@ -31,9 +32,7 @@ from evals.language.usage import (
     symbol_counts,
     zipf_exponent,
 )
-from pg_platform.config.section import Section
-from pg_platform.data.images import Images, Split, open_images
-from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.bank import open_bank
 from pg_platform.results.figures import COLOURS, figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.tables import Table

@@ -17,29 +17,34 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
-from evals.language.clusters import (
+from pg_platform.config.section import Section
+from pg_platform.data.images import Split
+from pg_platform.language.compositionality import (
     adjusted_information,
+    bag_disentanglement,
+    context_independence,
+    positional_disentanglement,
     purity,
     semantic_consistency,
     v_measure,
 )
-from evals.language.corpus import UNSENT, Integers, dense
-from evals.language.disentanglement import (
-    bag_disentanglement,
-    context_independence,
-    positional_disentanglement,
+from pg_platform.language.corpus import (
+    UNSENT,
+    Bank,
+    Integers,
+    attributes_of,
+    chosen_rows,
+    dense,
+    messages_of,
 )
-from evals.language.information import (
+from pg_platform.language.information import (
     entropy,
     message_label_information,
     symbol_label_information,
 )
-from evals.language.resampling import defined, with_null
-from evals.language.sample import attributes_of, chosen_rows, messages_of
-from pg_platform.config.section import Section
-from pg_platform.data.images import Split
+from pg_platform.language.resampling import defined, with_null
 from pg_platform.progress import tracked
-from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained
 

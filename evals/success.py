@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from evals.language.resampling import bootstrap_means, with_interval
-from evals.language.retrieval import recall, reciprocal_rank, standings
-from evals.language.sample import chosen_rows
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split
+from pg_platform.language.corpus import chosen_rows
+from pg_platform.language.resampling import bootstrap_means, with_interval
+from pg_platform.language.retrieval import recall, reciprocal_rank, standings
 from pg_platform.results.bank import BankOptions, open_bank
 from pg_platform.results.measured import Measured
 from pg_platform.results.tables import Table

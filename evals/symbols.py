@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from evals.language.resampling import defined
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.game.speaker import Pixels
+from pg_platform.language.resampling import defined
 from pg_platform.results.figures import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.pictures import shown

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch.nn.functional import adaptive_avg_pool2d
 
-from evals.language.corpus import Floats
-from evals.language.resampling import COVERED, defined, with_interval, with_null
-from evals.language.sample import attributes_of, chosen_rows, messages_of
-from evals.language.similarity import (
+from pg_platform.config.section import Section
+from pg_platform.data.images import Split, open_images
+from pg_platform.language.corpus import Bank, Floats, attributes_of, chosen_rows, messages_of
+from pg_platform.language.resampling import COVERED, defined, with_interval, with_null
+from pg_platform.language.similarity import (
     MOST_COMPLETE,
     Pairs,
     cosine_distances,
@@ -32,10 +33,8 @@ from evals.language.similarity import (
     jaccard_distances,
     standard_ranks,
 )
-from pg_platform.config.section import Section
-from pg_platform.data.images import Split, open_images
 from pg_platform.progress import tracked
-from pg_platform.results.bank import Bank, open_bank
+from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
 from pg_platform.results.progress import plain_pass
 from pg_platform.results.tables import Table

@@ -22,28 +22,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evals import evaluation_names
-from evals.language.clusters import (
+from pg_platform.config.experiment import Experiment
+from pg_platform.data.images import open_images
+from pg_platform.data.loaders import validation_batches
+from pg_platform.evaluate import load_evaluation
+from pg_platform.language.compositionality import (
     adjusted_information,
+    bag_disentanglement,
+    context_independence,
+    positional_disentanglement,
     purity,
     semantic_consistency,
     v_measure,
 )
-from evals.language.corpus import UNSENT, dense, tokens
-from evals.language.disentanglement import (
-    bag_disentanglement,
-    context_independence,
-    positional_disentanglement,
-)
-from evals.language.information import (
+from pg_platform.language.corpus import UNSENT, dense, tokens
+from pg_platform.language.information import (
     entropy,
     message_label_information,
     mutual_information,
     p_value,
     symbol_label_information,
 )
-from evals.language.resampling import bootstrap_means
-from evals.language.retrieval import recall, reciprocal_rank, standings
-from evals.language.similarity import (
+from pg_platform.language.resampling import bootstrap_means
+from pg_platform.language.retrieval import recall, reciprocal_rank, standings
+from pg_platform.language.similarity import (
     cosine_distances,
     edit_distances,
     euclidean_distances,
@@ -52,7 +54,7 @@ from evals.language.similarity import (
     jaccard_distances,
     topographic_similarity,
 )
-from evals.language.usage import (
+from pg_platform.language.usage import (
     collisions,
     compressibility,
     distinct_symbols,
@@ -61,10 +63,6 @@ from evals.language.usage import (
     symbol_counts,
     zipf_exponent,
 )
-from pg_platform.config.experiment import Experiment
-from pg_platform.data.images import open_images
-from pg_platform.data.loaders import validation_batches
-from pg_platform.evaluate import load_evaluation
 from pg_platform.methods import build
 from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained

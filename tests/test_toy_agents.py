@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 import evals.language
-from evals.language.information import mutual_information
-from evals.language.resampling import defined
-from evals.language.sample import messages_of
-from evals.language.similarity import hamming_distances, image_pairs, topographic_similarity
 from pg_platform.evaluate import JointEvaluation, find_evaluation
+from pg_platform.language.corpus import messages_of
+from pg_platform.language.information import mutual_information
+from pg_platform.language.resampling import defined
+from pg_platform.language.similarity import hamming_distances, image_pairs, topographic_similarity
 from pg_platform.results.bank import open_bank
 from pg_platform.results.trained import Trained
 from tests.cells import DEALS, OPEN, Law

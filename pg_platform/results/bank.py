@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches, validation_batches
+from pg_platform.language.corpus import Bank
 from pg_platform.progress import tracked
 from pg_platform.results.bank_folder import MANIFEST, check, content, read_arrays
 from pg_platform.results.progress import batches_of
@@ -42,35 +43,6 @@ class BankOptions(Section):
     """
 
     views: Literal["plain", "validation"] = "plain"
-
-
-@dataclass(frozen=True)
-class Bank:
-    """Decided messages and embeddings; row i of everything belongs to one image.
-
-    `symbols` (n, patches, symbols per patch) int32, of unsent patches too; `gates` (n, patches)
-    bool; `scores` (n, patches) float32, the importance of each patch to the speaker; `text` and
-    `image` (n, out) float32, whose products are cosines; `features` (n, width) float32 of what the
-    listener saw; `labels` (n,) int64, -1 where an image has none; `positions` (n,) int64 in the
-    split; `attributes` (n,) int64 each. The arrays are memory-mapped and cannot be written.
-    """
-
-    folder: Path
-    vocabulary: int
-    symbols: NDArray[np.int32]
-    gates: NDArray[np.bool_]
-    scores: NDArray[np.float32]
-    text: NDArray[np.float32]
-    image: NDArray[np.float32]
-    features: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    ids: NDArray[np.bytes_]
-    """(n,) the image ids in UTF-8."""
-    attributes: Mapping[str, NDArray[np.int64]]
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 _FILES = {field.name for field in fields(Bank)} - {"folder", "vocabulary", "attributes"}

@@ -14,28 +14,11 @@ from pg_platform.data.loaders import EVALUATION_BATCH, Batch, validation_batches
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
+from pg_platform.language.ablations import Spoken
 from pg_platform.progress import tracked
 from pg_platform.results.progress import batches_of
 from pg_platform.results.trained import Trained
 from pg_platform.training.validation import top_k_credit
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """Messages about images: `ids` (n, patches, symbols per patch) int64, `gate` (n, patches).
-
-    `gate` holds what the speaker gives, numbers between 0 and 1 where it is soft.
-    """
-
-    ids: Tensor
-    gate: Tensor
-
-    def __len__(self) -> int:
-        return len(self.gate)
-
-    def of(self, images: Tensor) -> Spoken:
-        """The messages of some images, by their positions."""
-        return Spoken(self.ids[images], self.gate[images])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evals.language.corpus import Floats
-from evals.language.information import p_value
+from pg_platform.language.corpus import Floats
+from pg_platform.language.information import p_value
 
 COVERED = (2.5, 97.5)
 """Percentiles of an interval."""

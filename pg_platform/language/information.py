@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.language.corpus import Floats, Integers, dense, sent
+from pg_platform.language.corpus import Floats, Integers, dense, sent
 
 _DENSE_CELLS = 1 << 24
 

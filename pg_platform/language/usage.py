@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.language.corpus import UNSENT, Floats, Integers, bags, dense, sent
+from pg_platform.language.corpus import UNSENT, Floats, Integers, bags, dense, sent
 
 
 def symbol_counts(messages: Integers, vocabulary: int) -> NDArray[np.int64]:

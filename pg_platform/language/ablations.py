@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pg_platform.results.rounds import Spoken
+
+@dataclass(frozen=True)
+class Spoken:
+    """Messages about images: `ids` (n, patches, symbols per patch) int64, `gate` (n, patches).
+
+    `gate` holds what the speaker gives, numbers between 0 and 1 where it is soft.
+    """
+
+    ids: Tensor
+    gate: Tensor
+
+    def __len__(self) -> int:
+        return len(self.gate)
+
+    def of(self, images: Tensor) -> Spoken:
+        """The messages of some images, by their positions."""
+        return Spoken(self.ids[images], self.gate[images])
+
 
 Ablation = Callable[[Spoken, torch.Generator], Spoken]
 """Changes messages; the generator is on the CPU."""
@@ -76,6 +94,7 @@ CERTAIN: Mapping[str, Ablation] = {
     "symbols_constant": symbols_constant,
 }
 """Leave nothing to chance."""
+
 
 DRAWN: Mapping[str, Ablation] = {
     "gates_shuffled": gates_shuffled,

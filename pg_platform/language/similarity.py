@@ -11,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 from scipy.stats import rankdata
 
-from evals.language.corpus import UNSENT, Floats, Integers, dense, sentences
+from pg_platform.language.corpus import UNSENT, Floats, Integers, dense, sentences
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 

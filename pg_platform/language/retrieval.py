@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from evals.language.corpus import Floats, Integers
+from pg_platform.language.corpus import Floats, Integers
 from pg_platform.progress import tracked
 
 _TILE = 4096  # rows and columns of the similarities held at once
