@@ -30,14 +30,19 @@ from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.methods import build
+from pg_platform.probes.pretrained import (
+    Weights,
+    check_classes,
+    load_given,
+    train_small_vit,
+    weights_said,
+)
 from pg_platform.progress import tracked
 from pg_platform.results.figures import figure, looks
-from pg_platform.results.given_weights import Weights, check_classes, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some
 from pg_platform.results.progress import batches_of
-from pg_platform.results.small_vit import train_small_vit
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
 

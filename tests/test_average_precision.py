@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
-from pg_platform.results.average_precision import Found, Truth, mean_precision, overlaps
+from pg_platform.probes.average_precision import Found, Truth, mean_precision, overlaps
 
 IMAGES, CLASSES = 5, 3
 

@@ -23,7 +23,7 @@ from pg_platform.config.paths import store_root
 from pg_platform.config.section import ConfigError
 from pg_platform.data.identity import identity
 from pg_platform.data.listing import parquet_files
-from pg_platform.results.given_weights import DOWNLOAD
+from pg_platform.probes.pretrained import DOWNLOAD
 from pg_platform.sweep.load import Sweep, load_experiment, load_sweep
 from pg_platform.sweep.trials import plan
 from pg_platform.training import checkpoint

@@ -23,8 +23,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.voc import VOC_CLASSES, Photo
+from pg_platform.probes.average_precision import Found, Truth
 from pg_platform.progress import tracked
-from pg_platform.results.average_precision import Found, Truth
 
 _LONGEST = 1333 / 800
 """The most that a photo's longer side is of `min_size`, as in torchvision and detectron2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,19 +11,30 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torchvision import models
 
+from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import IsPath
+from pg_platform.config.seeds import stream
+from pg_platform.data.image_set import subset
+from pg_platform.data.images import Images
+from pg_platform.data.loaders import EVALUATION_BATCH, plain_batches
+from pg_platform.progress import tracked
 from pg_platform.training.checkpoint import UNREADABLE, misfit
 from pg_platform.training.hashes import weights_hash
 
 N = TypeVar("N", bound=nn.Module)
 
+
 DOWNLOAD = "download"
+
 
 Weights = Annotated[str, Field(min_length=1), IsPath(DOWNLOAD)]
 """The option of an evaluation that wants such weights: the path of a file, or `download`."""
+
 
 _UNREADABLE = (SafetensorError, *UNREADABLE)
 """What the two readers raise of files that are not theirs, by the first bytes of the file."""
@@ -109,3 +121,59 @@ def check_classes(outputs: int, class_index: tuple[int, ...], classes: int) -> T
             "order of the data's classes"
         )
     return torch.tensor(class_index)
+
+
+LR, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.1
+
+
+_STEPS_AT_ONCE = 16
+
+
+def train_small_vit(  # noqa: PLR0913 - size and length of a training
+    images: Images,
+    experiment: Experiment,
+    device: torch.device,
+    *,
+    width: int,
+    depth: int,
+    steps: int,
+    seed: int,
+) -> VisionTransformer:
+    """A timm ViT with the speaker's patches, in evaluation mode, on the device.
+
+    It learns the labels of `images` in the plain view in `steps` batches of 256 drawn with
+    replacement: AdamW, cosine after a warm-up. A function of `seed`. Raises ValueError where no
+    image has a label.
+    """
+    labelled = (images.labels >= 0).nonzero()[:, 0]
+    if not len(labelled):
+        raise ValueError("data: no image of the train split has a label to train a small ViT on")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream(seed, "small_vit"))
+        vit = VisionTransformer(
+            img_size=experiment.data.image_size,
+            patch_size=experiment.speaker.patch_size,
+            num_classes=len(images.classes),
+            embed_dim=width,
+            depth=depth,
+            num_heads=max(1, width // 32),
+        ).to(device)
+    optimizer = torch.optim.AdamW(vit.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, steps))
+    own = torch.Generator().manual_seed(stream(seed, "small_vit", "order"))
+    for first in tracked(range(0, steps, _STEPS_AT_ONCE), "small ViT"):
+        count = min(_STEPS_AT_ONCE, steps - first) * EVALUATION_BATCH
+        part = subset(images, labelled[torch.randint(len(labelled), (count,), generator=own)])
+        for pixels, shown in plain_batches(part, experiment, device):
+            loss = cross_entropy(vit(pixels), part.labels[shown].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return vit.eval()
+
+
+def _share(step: int, steps: int) -> float:
+    """Of the learning rate at `step`."""
+    warm = (step + 1) / (WARMUP * steps)
+    return min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
