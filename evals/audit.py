@@ -29,7 +29,7 @@ from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.loaders import EVALUATION_BATCH
 from pg_platform.language.ablations import CERTAIN, DRAWN, Ablation, Spoken, dropped
-from pg_platform.results.charts import bars, curve
+from pg_platform.plots.charts import bars, curve
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import (
     Round,

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from pg_platform.config.section import Section
 from pg_platform.language.ablations import Spoken
+from pg_platform.plots.charts import heat_map
 from pg_platform.progress import tracked
-from pg_platform.results.charts import heat_map
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import credits, pooled_batches, say, understood
 from pg_platform.results.tables import Table

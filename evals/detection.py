@@ -28,6 +28,7 @@ from pg_platform.game.batch_norm import batch_norms
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import build
+from pg_platform.plots.images import Boxed, boxes_over
 from pg_platform.probes.average_precision import (
     Found,
     Truth,
@@ -37,7 +38,6 @@ from pg_platform.probes.average_precision import (
 )
 from pg_platform.probes.detector import Schedule, detected, detector_on, learned, truth_of
 from pg_platform.results.measured import Measured
-from pg_platform.results.pictures import Boxed, boxes_over
 from pg_platform.results.played_split import some
 from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained

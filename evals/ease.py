@@ -27,8 +27,8 @@ from pg_platform.data.loaders import Batch, GameLoader, Share
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
+from pg_platform.plots.charts import curve
 from pg_platform.progress import tracked
-from pg_platform.results.charts import curve
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import credits, pooled_batches
 from pg_platform.results.tables import Table

@@ -30,6 +30,7 @@ from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.methods import build
+from pg_platform.plots.style import figure, looks
 from pg_platform.probes.pretrained import (
     Weights,
     check_classes,
@@ -38,7 +39,6 @@ from pg_platform.probes.pretrained import (
     weights_said,
 )
 from pg_platform.progress import tracked
-from pg_platform.results.figures import figure, looks
 from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some

@@ -20,9 +20,9 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.game.speaker import Pixels
 from pg_platform.language.resampling import defined
-from pg_platform.results.figures import figure
+from pg_platform.plots.images import shown
+from pg_platform.plots.style import figure
 from pg_platform.results.measured import Measured
-from pg_platform.results.pictures import shown
 from pg_platform.results.played_split import some
 from pg_platform.results.progress import plain_pass
 from pg_platform.results.tables import Table

@@ -37,8 +37,8 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
+from pg_platform.plots.style import figure
 from pg_platform.probes.pretrained import Weights, load_given, weights_said
-from pg_platform.results.figures import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import PlayedSplit, play_images, some
 from pg_platform.results.tables import Table

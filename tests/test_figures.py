@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pg_platform.results.figures import Curve, caption, drawn, learning_curves, mean_curve
+from pg_platform.plots.style import drawn
+from pg_platform.results.figures import Curve, caption, learning_curves, mean_curve
 from pg_platform.results.statistics import summarise
 
 

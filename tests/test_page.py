@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pg_platform.plots.style import drawn
 from pg_platform.results.caveats import caveats
 from pg_platform.results.claims import verdict
-from pg_platform.results.figures import drawn
 from pg_platform.results.markup import inline
 from pg_platform.results.page import Drawing, Foreseen, PageContent, page
 from pg_platform.results.parameter_figures import final_by_parameter, heat_map

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from pg_platform.results.bars import forecast_against_actual, importance_bars
-from pg_platform.results.figures import MOST_CURVES, drawn
+from pg_platform.plots.charts import forecast_against_actual, importance_bars
+from pg_platform.plots.style import drawn
+from pg_platform.results.figures import MOST_CURVES
 from pg_platform.results.parameter_figures import final_by_parameter, heat_map, parallel_coordinates
 from pg_platform.results.tables import Comparison
 from tests.swept import swept

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pg_platform.config.section import Section
-from pg_platform.results.figures import drawn, thumbnail
+from pg_platform.plots.style import drawn, thumbnail
 from pg_platform.results.measured import Measured
 from pg_platform.results.paired import told
 from pg_platform.results.tracking import Store

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pg_platform.results.figures import COLOURS, MOST_CURVES, STYLE, canvas, headline, looks
+from pg_platform.plots.style import COLOURS, STYLE, canvas, headline, looks
+from pg_platform.results.figures import MOST_CURVES
 from pg_platform.results.points import Point
 from pg_platform.results.tables import Comparison
 from pg_platform.results.value_axis import heights, in_order, is_log, mark, places, short

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from matplotlib.figure import Figure
 
 from pg_platform.config.metrics import base
+from pg_platform.plots.style import drawn
 from pg_platform.results.answer import answer
 from pg_platform.results.codes import mixture
-from pg_platform.results.figures import MOST_CURVES, drawn, learning_curves, mean_curve
+from pg_platform.results.figures import MOST_CURVES, learning_curves, mean_curve
 from pg_platform.results.paired import FEWEST
 from pg_platform.results.points import resolution_of
 from pg_platform.results.runs import TrialRuns

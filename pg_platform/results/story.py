@@ -12,12 +12,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pg_platform.config.metrics import measure
+from pg_platform.plots.charts import importance_bars
+from pg_platform.plots.style import drawn
 from pg_platform.results.answer import answer
-from pg_platform.results.bars import importance_bars
 from pg_platform.results.caveats import caveats
 from pg_platform.results.claims import Verdict, verdict
 from pg_platform.results.codes import UNKNOWN, mixture
-from pg_platform.results.figures import drawn
 from pg_platform.results.importance import importances, unknown_because
 from pg_platform.results.page import Drawing, Foreseen, PageContent, page
 from pg_platform.results.parameter_figures import (

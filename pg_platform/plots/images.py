@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pg_platform.data.views import MEAN, STD
-from pg_platform.results.figures import COLOURS, figure
+from pg_platform.plots.style import COLOURS, figure
 
 MAP = "RdYlBu_r"
 """Red is high and blue is low, as in the paper."""
