@@ -42,8 +42,8 @@ from pg_platform.results.rounds import (
     share_of,
     understood,
 )
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 Hear = Callable[[Spoken], Tensor]
 """What the listener makes of messages, (n, out)."""

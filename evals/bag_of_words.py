@@ -30,8 +30,8 @@ from pg_platform.language.corpus import Bank
 from pg_platform.progress import tracked
 from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 SPLITS: tuple[Split, Split] = ("train", "val")
 _COLUMNS = ("features", "classifier", "labels", "top1_mean", "top1_sd", "top5_mean", "top5_sd")

@@ -32,8 +32,8 @@ from pg_platform.plots.charts import heat_map
 from pg_platform.progress import tracked
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import credits, pooled_batches, say, understood
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 
 class Options(Section):

@@ -39,8 +39,8 @@ from pg_platform.probes.average_precision import (
 from pg_platform.probes.detector import Schedule, detected, detector_on, learned, truth_of
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import some
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 _WIDTH = 64
 _MOST_DRAWN = 5

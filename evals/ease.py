@@ -31,8 +31,8 @@ from pg_platform.plots.charts import curve
 from pg_platform.progress import tracked
 from pg_platform.results.measured import Measured
 from pg_platform.results.rounds import credits, pooled_batches
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer, learning_rate
 from pg_platform.training.worker import Place

@@ -35,8 +35,8 @@ from pg_platform.language.usage import (
 from pg_platform.plots.style import COLOURS, figure
 from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 
 class Options(Section):

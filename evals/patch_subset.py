@@ -43,8 +43,8 @@ from pg_platform.results.measured import Measured
 from pg_platform.results.patch_grid import from_middle, resampled
 from pg_platform.results.played_split import labelled, play_images, some
 from pg_platform.results.progress import batches_of
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 Scores = dict[str, Tensor]
 """Of each way to choose patches, how early each is kept: (images, patches of the ViT)."""

@@ -19,8 +19,8 @@ from pg_platform.language.resampling import bootstrap_means, with_interval
 from pg_platform.language.retrieval import recall, reciprocal_rank, standings
 from pg_platform.results.bank import BankOptions, open_bank
 from pg_platform.results.measured import Measured
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 RANKS = (1, 5, 10)
 DIRECTIONS = ("", "reverse_")

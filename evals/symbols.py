@@ -25,8 +25,8 @@ from pg_platform.plots.style import figure
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import some
 from pg_platform.results.progress import plain_pass
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 
 class Options(Section):

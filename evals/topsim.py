@@ -37,8 +37,8 @@ from pg_platform.progress import tracked
 from pg_platform.results.bank import open_bank
 from pg_platform.results.measured import Measured
 from pg_platform.results.progress import plain_pass
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 PIXELS = 32
 _FEWEST = 3

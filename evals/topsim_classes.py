@@ -41,8 +41,8 @@ from pg_platform.plots.style import figure
 from pg_platform.probes.pretrained import Weights, load_given, weights_said
 from pg_platform.results.measured import Measured
 from pg_platform.results.played_split import PlayedSplit, play_images, some
-from pg_platform.results.tables import Table
 from pg_platform.results.trained import Trained
+from pg_platform.store.table import Table
 
 Distance = Literal["own_features", "lpips_vgg", "squeeze_uncalibrated"]
 

@@ -128,7 +128,7 @@ def train(  # noqa: PLR0913 - the options of the command
         from pg_platform.cluster.driver import Executor, run_train
         from pg_platform.cluster.environment import prepare
         from pg_platform.data.identity import identity
-        from pg_platform.results.tracking import Store
+        from pg_platform.store.store import Store
         from pg_platform.sweep.trials import single
 
         root = store_root()
@@ -292,7 +292,7 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     from pg_platform.results.answer import answer
     from pg_platform.results.codes import mixture
     from pg_platform.results.tables import print_table
-    from pg_platform.results.tracking import Store
+    from pg_platform.store.store import Store
 
     root = store_root()
     points, seeds = checked.file.samples or len(checked.points), len(checked.seeds)
@@ -457,7 +457,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command
 def ui(port: int) -> None:
     """Serve the store's MLflow pages on loopback and print the links of each sweep's views."""
     with _exit_codes():
-        from pg_platform.results.ui import serve
+        from pg_platform.store.server import serve
 
         serve(store_root(), port, echo=click.echo)
 

@@ -8,7 +8,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from pg_platform.cluster.standing import searched_before
 from pg_platform.config.errors import ConfigError
 from pg_platform.data.identity import identity
 from pg_platform.results.answer import answer
@@ -22,12 +21,12 @@ from pg_platform.results.report import (
     results_of,
 )
 from pg_platform.results.reproduction import Entry, reproduction, tally
-from pg_platform.results.runs import SOURCE, TrialRuns, trials_of
-from pg_platform.results.settings import stored_identity
-from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import PAGE, Story
 from pg_platform.results.tables import compare
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import SOURCE, TrialRuns, searched_before, trials_of
+from pg_platform.store.settings import stored_identity
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Sweep, load_sweep
 from pg_platform.sweep.trials import Trial, plan, trial_folder
 

@@ -22,9 +22,9 @@ from pg_platform.results.calibrations import keep_calibration
 from pg_platform.results.codes import before_adding, code_of
 from pg_platform.results.dry_run import DryRun
 from pg_platform.results.forecast import Pace, slots_on
-from pg_platform.results.runs import trials_of
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import trials_of
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Sweep
 from pg_platform.sweep.trials import Trial, plan, shape
 from pg_platform.training.code import code_identity

@@ -10,7 +10,7 @@ from pg_platform.cluster.conductor import Conductor, Segment
 from pg_platform.cluster.pruning import Judge
 from pg_platform.cluster.record import Record
 from pg_platform.cluster.screen import Screen
-from pg_platform.results.runs import TrialRuns
+from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Outcome

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.runs import TrialRuns
-from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
+from pg_platform.store.runs import TrialRuns
+from pg_platform.store.store import Store
 from pg_platform.training.loop import train
 from pg_platform.training.worker import local_place
 from tests.results import ACCURACY

@@ -16,8 +16,8 @@ from pg_platform import cli
 from pg_platform.cluster.driver import SweepResult, run_sweep
 from pg_platform.cluster.local import LocalExecutor
 from pg_platform.cluster.standing import Retry
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import load_sweep
 from tests.small import environment, merged, write_sweep
 

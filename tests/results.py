@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.stored_run import Ending, StoredRun
+from pg_platform.store.stored_run import Ending, StoredRun
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Row

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from tests.small import write_sweep
 
 

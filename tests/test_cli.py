@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from tests.commands import run
 from tests.small import write_experiment, write_sweep
 

@@ -12,7 +12,7 @@ from pg_platform.config.section import ConfigError
 from pg_platform.results.claims import Verdict, verdict
 from pg_platform.results.reproduction import Entry, reproduction
 from pg_platform.results.tables import Comparison
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from pg_platform.sweep.load import is_collection, load_collection
 from pg_platform.sweep.schema import Claim, Paper
 from tests.commands import run

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pg_platform.cluster.conductor import Conductor, Segment, Waiting
-from pg_platform.results.runs import TrialRuns
+from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import OUT_OF_MEMORY, Outcome, Row
 from tests.conducting import EPOCHS, Clock, Searched, conductor

@@ -14,7 +14,7 @@ import pytest
 
 from pg_platform.cluster.control import Control, Request, Unread, began
 from pg_platform.cluster.requests import obey
-from pg_platform.results.runs import TrialRuns
+from pg_platform.store.runs import TrialRuns
 from pg_platform.training.history import Outcome
 from tests.conducting import conductor, started
 from tests.results import vocabularies

@@ -21,8 +21,8 @@ from torch.multiprocessing.spawn import spawn
 
 from pg_platform.cli import evaluate
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.tracking import Store
 from pg_platform.results.trained import load_trained
+from pg_platform.store.store import Store
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import CheckpointError
 from pg_platform.training.history import Journal, Outcome

@@ -18,8 +18,8 @@ from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
 from pg_platform.methods import build
 from pg_platform.probes.average_precision import mean_precision
 from pg_platform.probes.detector import detected, detector_on, learned, share, shown, truth_of
-from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained
+from pg_platform.store.store import Store
 from tests.commands import run
 from tests.small import SMALL, merged, write_experiment
 

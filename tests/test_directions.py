@@ -21,9 +21,9 @@ from pg_platform.config.section import ConfigError
 from pg_platform.results.answer import answer
 from pg_platform.results.caveats import caveats
 from pg_platform.results.report import description
-from pg_platform.results.saved_views import TAG
 from pg_platform.results.tables import compare, print_table
-from pg_platform.results.tracking import Store
+from pg_platform.store.mlflow_views import TAG
+from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep
 from pg_platform.training.history import Outcome, Row
 from tests.commands import run

@@ -24,8 +24,8 @@ from pg_platform.evaluate import (
     measure,
 )
 from pg_platform.results.measured import Measured
-from pg_platform.results.tracking import Store
 from pg_platform.results.trained import Trained, load_trained
+from pg_platform.store.store import Store
 from pg_platform.training.checkpoint import CheckpointError
 from tests.agents import agents
 from tests.commands import run, run_in_terminal

@@ -37,8 +37,8 @@ from pg_platform.results.forecast import (
     slots_on,
     wall,
 )
-from pg_platform.results.runs import TrialRuns
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import TrialRuns
+from pg_platform.store.store import Store
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial, shape, single, trial_folder
 from pg_platform.training.calibrate import calibrate

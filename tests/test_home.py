@@ -26,7 +26,7 @@ from pg_platform.cluster.lock import only_driver
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.config.experiment import Resources
 from pg_platform.results.database import driver_lock, is_held, locked
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from pg_platform.sweep.load import load_sweep
 from tests.commands import BIN, run, start
 from tests.results import ACCURACY

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from tests.commands import BIN, run, start
 from tests.small import environment, write_experiment
 from tests.small_sweeps import reasons, runs, sweep, vocabularies, wait_until

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pg_platform.cluster.control import Control, Request
 from pg_platform.cluster.standing import Retry
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from tests.local_sweeps import command, empty_home, kept, play, report, sweeps, trials, written
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from tests.commands import BIN, PATIENCE, run
 from tests.small import environment, write_experiment
 from tests.small_sweeps import wait_until

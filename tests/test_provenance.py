@@ -6,7 +6,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from pg_platform.results.provenance import git, provenance
+from pg_platform.store.provenance import git, provenance
 
 
 def repository(folder: Path) -> Path:

@@ -11,9 +11,9 @@ import mlflow
 import pytest
 
 from pg_platform.results.report import SweepReport, description, write_report
-from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import compare
-from pg_platform.results.tracking import NOTE_LIMIT, Store
+from pg_platform.store.runs import TrialRuns
+from pg_platform.store.store import NOTE_LIMIT, Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep
 from pg_platform.sweep.trials import Trial
 from tests.results import ACCURACY, rows, stored, vocabularies

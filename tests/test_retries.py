@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pg_platform.data.loader_processes import LoaderLostError
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from pg_platform.training.failures import lasting, told
 from tests.blocked import BlockedImage, with_data
 from tests.commands import run, start

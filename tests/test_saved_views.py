@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pg_platform.results.saved_views import (
+from pg_platform.store.mlflow_views import (
     TAG,
     VIEWS,
     encode,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pg_platform.config.experiment import Data, ImageFolder
-from pg_platform.results.runs import flat
-from pg_platform.results.settings import refuse_other_settings, stored_identity
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.runs import flat
+from pg_platform.store.settings import refuse_other_settings, stored_identity
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import load_sweep
 from pg_platform.sweep.trials import Trial, plan
 from tests.results import stored

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 from pg_platform.training.history import Journal
 from tests.commands import BIN, PATIENCE, run, start
 from tests.small import environment

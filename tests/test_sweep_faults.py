@@ -15,8 +15,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from pg_platform.results.tracking import Store
-from pg_platform.results.ui import server_command, server_environment
+from pg_platform.store.server import server_command, server_environment
+from pg_platform.store.store import Store
 from tests.commands import run, start
 from tests.small_sweeps import reasons, runs, sweep, table, vocabularies, wait_until
 

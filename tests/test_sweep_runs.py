@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from pg_platform.config.paths import sweeps
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import is_collection, load_sweep
 from pg_platform.training import checkpoint
 from pg_platform.training.history import Journal

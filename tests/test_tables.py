@@ -17,8 +17,9 @@ from scipy import stats
 from scipy.stats import ttest_rel
 
 from pg_platform.results.answer import answer
-from pg_platform.results.stored_run import Ending
-from pg_platform.results.tables import Comparison, Table, chance, compare, print_table
+from pg_platform.results.tables import Comparison, chance, compare, print_table
+from pg_platform.store.stored_run import Ending
+from pg_platform.store.table import Table
 from pg_platform.sweep.load import Metric
 from tests.results import ACCURACY, LOSS, stored, trial, vocabularies
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pg_platform.results.saved_views import TAG, sweep_views
-from pg_platform.results.tables import Table
-from pg_platform.results.tracking import Store
-from pg_platform.results.writer import Patience, StoreError, StoreUnavailableError
+from pg_platform.store.client import Patience, StoreError, StoreUnavailableError
+from pg_platform.store.mlflow_views import TAG, sweep_views
+from pg_platform.store.store import Store
+from pg_platform.store.table import Table
 from tests.results import ACCURACY, LOSS, rows
 from tests.small import environment
 
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_there_is_named(
 OPEN = """
 from pathlib import Path
 from pg_platform.sweep.load import Metric
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 
 with Store.open(Path({root!r})) as store:
     experiment = store.experiment("race", Metric.of("train/loss"))

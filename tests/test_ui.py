@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pg_platform.config.errors import InfrastructureError
-from pg_platform.results.saved_views import VIEWS
-from pg_platform.results.tracking import Store
-from pg_platform.results.ui import links, serve, server_command, server_environment
+from pg_platform.store.mlflow_views import VIEWS
+from pg_platform.store.server import links, serve, server_command, server_environment
+from pg_platform.store.store import Store
 from tests.results import stored
 
 

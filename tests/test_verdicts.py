@@ -20,7 +20,8 @@ from pg_platform.results.chance import above_chance
 from pg_platform.results.claims import verdict
 from pg_platform.results.paired import paired, told
 from pg_platform.results.statistics import Resolution, summarise
-from pg_platform.results.tables import Comparison, Table, compare
+from pg_platform.results.tables import Comparison, compare
+from pg_platform.store.table import Table
 from pg_platform.sweep.schema import Claim, Metric
 from pg_platform.training.validation import top_k_credit
 from tests.results import LOSS, stored, vocabularies

@@ -7,17 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pg_platform.results.writer import (
-    BATCH,
-    Measurement,
-    Patience,
-    StoreError,
-    StoreUnavailableError,
-    Writer,
-    beyond,
-    ends,
-    measurements,
-)
+from pg_platform.store.client import Patience, StoreError, StoreUnavailableError
+from pg_platform.store.metric_writer import BATCH, Measurement, Writer, beyond, ends, measurements
 from pg_platform.sweep.load import Metric
 from pg_platform.training.history import Row
 from tests.results import ACCURACY, LOSS

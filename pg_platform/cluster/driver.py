@@ -36,9 +36,9 @@ from pg_platform.progress import tracked
 from pg_platform.results.codes import before_adding
 from pg_platform.results.device_share import told_share
 from pg_platform.results.report import SweepReport
-from pg_platform.results.runs import TrialRuns
 from pg_platform.results.tables import Comparison
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import TrialRuns
+from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric, Sweep
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial, _folder, plan, trial_folder, trials_of_point

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Resources
-from pg_platform.results.runs import TrialRuns
+from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Row
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pg_platform.config.experiment import Data, Experiment, Resources
+from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
-from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.results.calibrations import calibrations
 from pg_platform.results.codes import code_of
 from pg_platform.results.device_share import packed
 from pg_platform.results.forecast import Forecast
-from pg_platform.results.runs import TrialRuns, trials_of
-from pg_platform.results.settings import refuse_other_settings
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.story import FORECAST
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import FORECAST, TrialRuns, searched_before, trials_of
+from pg_platform.store.settings import refuse_other_settings
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Metric, Sweep
-from pg_platform.sweep.trials import Trial, shape, trials_of_point
+from pg_platform.sweep.trials import Trial, shape
 from pg_platform.training.code import code_identity
 
 
@@ -167,27 +165,6 @@ def _judge(standing: Standing, trial: Trial, run: StoredRun, retry: Retry, sweep
 
 def _finished(before: Mapping[str, StoredRun]) -> set[str]:
     return {trial_id for trial_id, run in before.items() if run.status == "FINISHED"}
-
-
-def searched_before(
-    before: Iterable[StoredRun],
-    planned: Sequence[Trial],
-    sweep: Sweep,
-    identity: Callable[[Data], str] = identity,
-) -> list[Trial]:
-    """Trials that a search has added in earlier calls, all seeds of each point."""
-    if sweep.space is None:
-        return []
-    known = {trial.group for trial in planned}
-    found: dict[str, list[Trial]] = {}
-    for run in before:
-        choice = json.loads(run.tags.get("pg.choice", "{}"))
-        if choice and run.tags["pg.group"] not in known | found.keys():
-            point = sweep.space.point(choice)
-            if point is not None:
-                trials = trials_of_point(sweep, point, identity, choice)
-                found[run.tags["pg.group"]] = trials
-    return [trial for trials in found.values() for trial in trials]
 
 
 def is_stale(run: StoredRun) -> bool:

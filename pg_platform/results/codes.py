@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.stored_run import StoredRun
 
 UNKNOWN = "unknown"
 """The code of runs from before it was kept with them."""

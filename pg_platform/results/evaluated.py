@@ -11,7 +11,7 @@ from pg_platform.config.section import Section
 from pg_platform.plots.style import drawn, thumbnail
 from pg_platform.results.measured import Measured
 from pg_platform.results.paired import told
-from pg_platform.results.tracking import Store
+from pg_platform.store.store import Store
 
 
 def result_key(name: str, options: Section, checkpoints: Sequence[Path]) -> str:

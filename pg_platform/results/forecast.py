@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.data.sizes import steps_in
 from pg_platform.results.statistics import CONFIDENCE
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.trials import shape
 
 ONE_RUN_ERROR = 0.30

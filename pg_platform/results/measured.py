@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pg_platform.results.tables import Table
+    from pg_platform.store.table import Table
 
 
 @dataclass(frozen=True)

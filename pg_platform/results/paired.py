@@ -11,12 +11,16 @@ from itertools import accumulate
 from scipy.special import stdtr
 
 from pg_platform.results.statistics import CONFIDENCE, deviation, half_width
+from pg_platform.store.table import SMALLEST_TOLD
 
 ALPHA = round(1 - CONFIDENCE, 12)
 """A corrected p below this tells two points apart."""
+
+
 FEWEST = 3
 """Two differences that agree say nothing of how far they might have been apart."""
-SMALLEST_TOLD = 0.001
+
+
 _ROUNDING = 1e-9
 
 

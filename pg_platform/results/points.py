@@ -12,7 +12,7 @@ from pg_platform.config.metrics import base, is_derived, measure, reported, thre
 from pg_platform.results.chance import pool
 from pg_platform.results.paired import ALPHA, FEWEST, Paired, holm, paired
 from pg_platform.results.statistics import Resolution, Summary, summarise
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial
 

@@ -17,13 +17,13 @@ from pg_platform.results.codes import mixture
 from pg_platform.results.figures import MOST_CURVES, learning_curves, mean_curve
 from pg_platform.results.paired import FEWEST
 from pg_platform.results.points import resolution_of
-from pg_platform.results.runs import TrialRuns
-from pg_platform.results.saved_views import VIEWS, view_link
 from pg_platform.results.statistics import Resolution
-from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.story import Story
 from pg_platform.results.tables import Comparison, chance, compare
-from pg_platform.results.tracking import NOTE_LIMIT, Store
+from pg_platform.store.mlflow_views import VIEWS, view_link
+from pg_platform.store.runs import TrialRuns
+from pg_platform.store.store import NOTE_LIMIT, Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Sweep
 from pg_platform.sweep.trials import Trial
 

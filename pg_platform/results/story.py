@@ -26,16 +26,20 @@ from pg_platform.results.parameter_figures import (
     parallel_coordinates,
 )
 from pg_platform.results.points import resolution_of
-from pg_platform.results.stored_run import StoredRun
 from pg_platform.results.tables import Comparison
-from pg_platform.results.tracking import Store
+from pg_platform.store.runs import FORECAST
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Sweep
 from pg_platform.sweep.schema import Claim
 from pg_platform.sweep.trials import Trial
 
 PAGE = "report/page.html"
-FORECAST = "report/forecast.json"
+
+
 _FIGURES = "report/figures"
+
+
 _MOST_HEAT_MAPS = 3
 
 

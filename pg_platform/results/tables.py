@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,8 +16,7 @@ from rich.text import Text
 from pg_platform.config.metrics import threshold
 from pg_platform.results.chance import above_chance, chance
 from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
-from pg_platform.results.latex import Below, tabular
-from pg_platform.results.paired import ALPHA, SMALLEST_TOLD, holm, told
+from pg_platform.results.paired import ALPHA, holm, told
 from pg_platform.results.points import (
     Contrast,
     History,
@@ -31,69 +27,24 @@ from pg_platform.results.points import (
     resolution_of,
 )
 from pg_platform.results.statistics import Resolution
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.stored_run import StoredRun
+from pg_platform.store.table import P, Table, _printed
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial
 
 __all__ = ["Comparison", "Point", "Table", "chance", "compare", "print_table"]
 
+
 _WIDEST = 1000
+
+
 _MEASURES = ("n", "mean", "sd", "ci_low", "ci_high", "chance")
-P = "p"
-"""The column of p values, in any table."""
+
+
 _DIFFERENCES = ("difference", "diff_low", "diff_high", P, "verdict")
+
+
 _SHORT = ("n", "mean", "sd", "95 % interval", "difference", P, "verdict", "best")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Named columns and rows of plain values, at full precision in `json` and `csv`.
-
-    `notes` are what a reader has to know first; the forms that people read open with them.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def json(self) -> str:
-        """MLflow's form of a table; what is not a finite number or a text is null."""
-        data = [[_jsonable(value) for value in row] for row in self.rows]
-        return json.dumps({"columns": self.columns, "data": data}, allow_nan=False)
-
-    def csv(self) -> str:
-        """Comma-separated values with a header; None is empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([self.columns, *self.rows])
-        return text.getvalue()
-
-    def printed(self) -> list[list[str]]:
-        """The rows as a person reads them: four significant digits, None empty, no p of 0."""
-        return [[_printed(value) for value in row] for row in self._readable()]
-
-    def markdown(self, padding: str = "") -> str:
-        """A Markdown table of the printed rows, with `padding` on both sides of each cell."""
-        rule = "| " + " | ".join("---" for _ in self.columns) + " |"
-        head, *rows = (_markdown_row(row, padding) for row in [self.columns, *self.printed()])
-        return "\n".join([*(f"{note}\n" for note in self.notes), head, rule, *rows])
-
-    def latex(self) -> str:
-        """A LaTeX tabular; it wants the package booktabs."""
-        notes = [f"% {note}" for note in self.notes]
-        return "\n".join([*notes, tabular(self.columns, self._readable())])
-
-    def _readable(self) -> list[list[Any]]:
-        """The rows; a very small p only as what it is below."""
-        return [
-            [
-                Below(SMALLEST_TOLD)
-                if name == P and value is not None and value < SMALLEST_TOLD
-                else value
-                for name, value in zip(self.columns, row, strict=True)
-            ]
-            for row in self.rows
-        ]
 
 
 @dataclass(frozen=True)
@@ -303,25 +254,6 @@ def _interval(point: Point) -> str:
     return "" if low is None else f"[{_printed(low)}, {_printed(high)}]"
 
 
-def _markdown_row(cells: Iterable[str], padding: str) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return "| " + " | ".join(f"{padding}{cell}{padding}" for cell in escaped) + " |"
-
-
 def _rank(metric: Metric, point: Point) -> float:
     assert point.summary.mean is not None, "only points with a result are ranked"
     return -point.summary.mean if metric.goal == "maximize" else point.summary.mean
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else json.dumps(value)
-
-
-def _printed(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Below):
-        return str(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

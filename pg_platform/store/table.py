@@ -1,9 +1,13 @@
-"""A table as a LaTeX tabular with the rules of booktabs."""
+"""."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _ESCAPES = str.maketrans(
@@ -18,7 +22,11 @@ _ESCAPES = str.maketrans(
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
+
+
 _DIGITS = 3
+
+
 _MOST_DECIMALS = 6
 
 
@@ -85,3 +93,80 @@ def _cell(value: Any, decimals: int | None) -> str:
         case int() if not isinstance(value, bool):
             return f"${value}$"
     return escaped(str(value))
+
+
+SMALLEST_TOLD = 0.001
+
+
+P = "p"
+"""The column of p values, in any table."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns and rows of plain values, at full precision in `json` and `csv`.
+
+    `notes` are what a reader has to know first; the forms that people read open with them.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> str:
+        """MLflow's form of a table; what is not a finite number or a text is null."""
+        data = [[_jsonable(value) for value in row] for row in self.rows]
+        return json.dumps({"columns": self.columns, "data": data}, allow_nan=False)
+
+    def csv(self) -> str:
+        """Comma-separated values with a header; None is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([self.columns, *self.rows])
+        return text.getvalue()
+
+    def printed(self) -> list[list[str]]:
+        """The rows as a person reads them: four significant digits, None empty, no p of 0."""
+        return [[_printed(value) for value in row] for row in self._readable()]
+
+    def markdown(self, padding: str = "") -> str:
+        """A Markdown table of the printed rows, with `padding` on both sides of each cell."""
+        rule = "| " + " | ".join("---" for _ in self.columns) + " |"
+        head, *rows = (_markdown_row(row, padding) for row in [self.columns, *self.printed()])
+        return "\n".join([*(f"{note}\n" for note in self.notes), head, rule, *rows])
+
+    def latex(self) -> str:
+        """A LaTeX tabular; it wants the package booktabs."""
+        notes = [f"% {note}" for note in self.notes]
+        return "\n".join([*notes, tabular(self.columns, self._readable())])
+
+    def _readable(self) -> list[list[Any]]:
+        """The rows; a very small p only as what it is below."""
+        return [
+            [
+                Below(SMALLEST_TOLD)
+                if name == P and value is not None and value < SMALLEST_TOLD
+                else value
+                for name, value in zip(self.columns, row, strict=True)
+            ]
+            for row in self.rows
+        ]
+
+
+def _markdown_row(cells: Iterable[str], padding: str) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(f"{padding}{cell}{padding}" for cell in escaped) + " |"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else json.dumps(value)
+
+
+def _printed(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Below):
+        return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from pg_platform.config.experiment import Data
+from pg_platform.data.identity import identity
 from pg_platform.results.codes import code_of, joined
-from pg_platform.results.provenance import provenance
-from pg_platform.results.saved_views import sweep_views
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
-from pg_platform.results.writer import StoreError
+from pg_platform.store.client import StoreError
+from pg_platform.store.mlflow_views import sweep_views
+from pg_platform.store.provenance import provenance
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Metric, Sweep
-from pg_platform.sweep.trials import Trial, shape
+from pg_platform.sweep.trials import Trial, shape, trials_of_point
 from pg_platform.training.code import code_identity
 from pg_platform.training.history import Row
 
 SOURCE = "config/sweep.yaml"
 """What was asked, on the sweep's run: a file that loads as the sweep, whatever was set."""
+
+
 RESUMED_OLDER, EVALUATED_OLDER = "pg.resumed_older", "pg.evaluated_older"
 """The tags of a run that went on from, or was evaluated at, a checkpoint before its damaged newest.
 """
@@ -245,3 +249,27 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         key = f"{prefix}{name}"
         params |= flat(value, f"{key}.") if isinstance(value, dict) else {key: str(value)}
     return params
+
+
+def searched_before(
+    before: Iterable[StoredRun],
+    planned: Sequence[Trial],
+    sweep: Sweep,
+    identity: Callable[[Data], str] = identity,
+) -> list[Trial]:
+    """Trials that a search has added in earlier calls, all seeds of each point."""
+    if sweep.space is None:
+        return []
+    known = {trial.group for trial in planned}
+    found: dict[str, list[Trial]] = {}
+    for run in before:
+        choice = json.loads(run.tags.get("pg.choice", "{}"))
+        if choice and run.tags["pg.group"] not in known | found.keys():
+            point = sweep.space.point(choice)
+            if point is not None:
+                trials = trials_of_point(sweep, point, identity, choice)
+                found[run.tags["pg.group"]] = trials
+    return [trial for trials in found.values() for trial in trials]
+
+
+FORECAST = "report/forecast.json"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.results.database import driver_lock, is_held
-from pg_platform.results.saved_views import VIEWS, run_link, view_link
-from pg_platform.results.stored_run import StoredRun
-from pg_platform.results.tracking import Store
+from pg_platform.store.mlflow_views import VIEWS, run_link, view_link
+from pg_platform.store.store import Store
+from pg_platform.store.stored_run import StoredRun
 
 
 def serve(root: Path, port: int, *, echo: Callable[[str], object]) -> None:

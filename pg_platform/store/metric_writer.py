@@ -9,28 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pg_platform.config.errors import InfrastructureError
+from pg_platform.store.client import Patience, StoreError, StoreUnavailableError
 from pg_platform.sweep.load import Metric
 from pg_platform.training.history import Row
 
 BATCH = 1000  # metrics; more in one call is refused by MLflow
-
-
-class StoreError(InfrastructureError):
-    """The store refused or could not do what was asked; the message says what to do."""
-
-
-class StoreUnavailableError(StoreError):
-    """The store did not answer; the same call may succeed later."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """For how many seconds a store that does not answer is tried again, and at what intervals."""
-
-    total: float = 600.0
-    first: float = 0.2
-    longest: float = 10.0
 
 
 @dataclass(frozen=True)

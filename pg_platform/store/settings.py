@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pg_platform.config.experiment import Data
 from pg_platform.config.paths import absolute
-from pg_platform.results.runs import flat
-from pg_platform.results.stored_run import StoredRun
+from pg_platform.store.runs import flat
+from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.trials import SHORT, Trial
 
 _ELSEWHERE = ("resources.", "checkpoints.")

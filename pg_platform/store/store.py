@@ -49,22 +49,20 @@ from pg_platform.results.database import (
     write_ahead,
     write_copy,
 )
-from pg_platform.results.relocation import ARTIFACTS, CHECKPOINTS, follow
-from pg_platform.results.saved_views import View, encode, read_by
-from pg_platform.results.stored_run import Ending, StoredRun
-from pg_platform.results.tables import Table
-from pg_platform.results.writer import (
+from pg_platform.store.client import Patience, StoreError, StoreUnavailableError
+from pg_platform.store.metric_writer import (
     BATCH,
     Measurement,
-    Patience,
-    StoreError,
-    StoreUnavailableError,
     Writer,
     beyond,
     ends,
     measurements,
     milliseconds,
 )
+from pg_platform.store.mlflow_views import View, encode, read_by
+from pg_platform.store.relocation import ARTIFACTS, CHECKPOINTS, follow
+from pg_platform.store.stored_run import Ending, StoredRun
+from pg_platform.store.table import Table
 from pg_platform.sweep.load import Metric
 from pg_platform.training.history import Row
 
