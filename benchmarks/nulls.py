@@ -25,10 +25,9 @@ from pg_platform.config.metrics import VAL_IMAGES, success
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.methods import build
-from pg_platform.results.chance import above_chance
-from pg_platform.results.paired import ALPHA
-from pg_platform.results.points import Point, contrasts
-from pg_platform.results.statistics import Resolution, summarise
+from pg_platform.report.chance import above_chance
+from pg_platform.report.points import Point, contrasts
+from pg_platform.report.statistics import ALPHA, Resolution, summarise
 from pg_platform.sweep.schema import Metric
 from pg_platform.training.history import Row
 from pg_platform.training.loop import train

@@ -260,7 +260,7 @@ def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
 
 
 def _print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> None:
-    from pg_platform.reporting import write_reproduction
+    from pg_platform.report.report import write_reproduction
 
     for line in write_reproduction(name, there, store_root(), to):
         click.echo(line)
@@ -289,9 +289,9 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     """Run one sweep and print how it stands; the environment of Ray is prepared."""
     from pg_platform.cluster.driver import run_sweep
     from pg_platform.cluster.sweep import RayExecutor
-    from pg_platform.results.answer import answer
-    from pg_platform.results.codes import mixture
-    from pg_platform.results.tables import print_table
+    from pg_platform.report.comparison import print_table
+    from pg_platform.report.summary import answer
+    from pg_platform.store.codes import mixture
     from pg_platform.store.store import Store
 
     root = store_root()
@@ -383,7 +383,7 @@ def report(file: str, overrides: tuple[str, ...], scale: str | None, to: Path | 
     with _exit_codes():
         name, there = _to_report(file, overrides, scale)
     with _exit_codes(partial(_set_of_sweep, there)):
-        from pg_platform.reporting import write_again
+        from pg_platform.report.report import write_again
 
         if name is not None:
             _print_reproduction(name, there, to)
@@ -550,7 +550,7 @@ def _to_report(
     file: str, overrides: Sequence[str], scale: str | None
 ) -> tuple[str | None, list[Sweep]]:
     """What `_load` gives, each sweep as it was run last where nothing is set."""
-    from pg_platform.reporting import run_last
+    from pg_platform.report.report import run_last
 
     root = store_root()
     by_name = scale is None and not overrides and not Path(file).is_file()

@@ -19,9 +19,9 @@ from pg_platform.cluster.standing import (
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.results.calibrations import keep_calibration
-from pg_platform.results.codes import before_adding, code_of
 from pg_platform.results.dry_run import DryRun
 from pg_platform.results.forecast import Pace, slots_on
+from pg_platform.store.codes import before_adding, code_of
 from pg_platform.store.runs import trials_of
 from pg_platform.store.store import Store
 from pg_platform.store.stored_run import StoredRun

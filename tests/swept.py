@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from pg_platform.results.points import Point
-from pg_platform.results.statistics import Resolution, summarise
-from pg_platform.results.tables import Comparison
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.points import Point
+from pg_platform.report.statistics import Resolution, summarise
 from pg_platform.sweep.trials import compact, short_labels
 from tests.results import ACCURACY
 

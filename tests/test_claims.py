@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_platform.results.claims import Result, verdict
-from pg_platform.results.importance import importances, unknown_because
+from pg_platform.report.importance import importances, unknown_because
+from pg_platform.report.paper_claims import Result, verdict
 from pg_platform.sweep.schema import Claim
 from tests.swept import swept
 

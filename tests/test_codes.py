@@ -9,7 +9,7 @@ import pytest
 
 import pg_platform
 from pg_platform.cluster.standing import Retry
-from pg_platform.results.codes import UNKNOWN, is_mixed, joined, mixture, of_seeds
+from pg_platform.store.codes import UNKNOWN, is_mixed, joined, mixture, of_seeds
 from pg_platform.store.store import Store
 from pg_platform.training.code import code_identity, identity_of
 from tests.local_sweeps import (

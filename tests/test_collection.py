@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pg_platform.config.section import ConfigError
-from pg_platform.results.claims import Verdict, verdict
-from pg_platform.results.reproduction import Entry, reproduction
-from pg_platform.results.tables import Comparison
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.paper_claims import Verdict, verdict
+from pg_platform.report.reproduction import Entry, reproduction
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import is_collection, load_collection
 from pg_platform.sweep.schema import Claim, Paper

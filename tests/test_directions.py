@@ -18,10 +18,9 @@ from pg_platform.cluster.driver import SweepResult, run_sweep
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import direction, measure, metric_names, reported
 from pg_platform.config.section import ConfigError
-from pg_platform.results.answer import answer
-from pg_platform.results.caveats import caveats
-from pg_platform.results.report import description
-from pg_platform.results.tables import compare, print_table
+from pg_platform.report.comparison import compare, print_table
+from pg_platform.report.report import description
+from pg_platform.report.summary import answer, caveats
 from pg_platform.store.mlflow_views import TAG
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from pg_platform.plots.style import drawn
-from pg_platform.results.figures import Curve, caption, learning_curves, mean_curve
-from pg_platform.results.statistics import summarise
+from pg_platform.report.learning_curves import Curve, caption, learning_curves, mean_curve
+from pg_platform.report.statistics import summarise
 
 
 def curve(label: str, *seeds: list[float]) -> Curve:

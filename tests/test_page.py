@@ -9,11 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from pg_platform.plots.style import drawn
-from pg_platform.results.caveats import caveats
-from pg_platform.results.claims import verdict
-from pg_platform.results.markup import inline
-from pg_platform.results.page import Drawing, Foreseen, PageContent, page
-from pg_platform.results.parameter_figures import final_by_parameter, heat_map
+from pg_platform.report.page import Drawing, Foreseen, PageContent, inline, page
+from pg_platform.report.paper_claims import verdict
+from pg_platform.report.parameter_figures import final_by_parameter, heat_map
+from pg_platform.report.summary import caveats
 from pg_platform.sweep.schema import Claim, Paper
 from tests.swept import swept
 

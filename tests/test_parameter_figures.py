@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from pg_platform.plots.charts import forecast_against_actual, importance_bars
 from pg_platform.plots.style import drawn
-from pg_platform.results.figures import MOST_CURVES
-from pg_platform.results.parameter_figures import final_by_parameter, heat_map, parallel_coordinates
-from pg_platform.results.tables import Comparison
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.learning_curves import MOST_CURVES
+from pg_platform.report.parameter_figures import final_by_parameter, heat_map, parallel_coordinates
 from tests.swept import swept
 
 V, L, KIND = "speaker.vocab_size", "speaker.symbols_per_patch", "speaker.kind"

@@ -10,8 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pg_platform.results.report import SweepReport, description, write_report
-from pg_platform.results.tables import compare
+from pg_platform.report.comparison import compare
+from pg_platform.report.report import SweepReport, description, write_report
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import NOTE_LIMIT, Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pg_platform.results.paired import Paired, holm, paired
-from pg_platform.results.statistics import Summary, summarise
+from pg_platform.report.statistics import Paired, Summary, holm, paired, summarise
 
 values = st.floats(min_value=-1e6, max_value=1e6)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import ttest_rel
 
-from pg_platform.results.answer import answer
-from pg_platform.results.tables import Comparison, chance, compare, print_table
+from pg_platform.report.comparison import Comparison, chance, compare, print_table
+from pg_platform.report.summary import answer
 from pg_platform.store.stored_run import Ending
 from pg_platform.store.table import Table
 from pg_platform.sweep.load import Metric

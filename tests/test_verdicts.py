@@ -14,13 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.nulls import FILE, above, read, told_apart
-from pg_platform.results.answer import answer
-from pg_platform.results.caveats import caveats
-from pg_platform.results.chance import above_chance
-from pg_platform.results.claims import verdict
-from pg_platform.results.paired import paired, told
-from pg_platform.results.statistics import Resolution, summarise
-from pg_platform.results.tables import Comparison, compare
+from pg_platform.report.chance import above_chance
+from pg_platform.report.comparison import Comparison, compare
+from pg_platform.report.paper_claims import verdict
+from pg_platform.report.statistics import Resolution, paired, summarise, told
+from pg_platform.report.summary import answer, caveats
 from pg_platform.store.table import Table
 from pg_platform.sweep.schema import Claim, Metric
 from pg_platform.training.validation import top_k_credit

@@ -33,10 +33,10 @@ from pg_platform.data.identity import identity
 from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.progress import tracked
-from pg_platform.results.codes import before_adding
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.report import SweepReport
 from pg_platform.results.device_share import told_share
-from pg_platform.results.report import SweepReport
-from pg_platform.results.tables import Comparison
+from pg_platform.store.codes import before_adding
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric, Sweep

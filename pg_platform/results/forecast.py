@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 
 from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.data.sizes import steps_in
-from pg_platform.results.statistics import CONFIDENCE
+from pg_platform.report.statistics import CONFIDENCE
 from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.trials import shape
 

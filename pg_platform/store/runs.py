@@ -12,8 +12,8 @@ from typing import Any, Literal, Self
 
 from pg_platform.config.experiment import Data
 from pg_platform.data.identity import identity
-from pg_platform.results.codes import code_of, joined
 from pg_platform.store.client import StoreError
+from pg_platform.store.codes import code_of, joined
 from pg_platform.store.mlflow_views import sweep_views
 from pg_platform.store.provenance import provenance
 from pg_platform.store.store import Store

@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-from pg_platform.results.points import Point
-from pg_platform.results.tables import Comparison
-from pg_platform.results.value_axis import in_order, is_log, is_number
+from pg_platform.report.axes import in_order, is_log, is_number
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.points import Point
 from pg_platform.sweep.trials import compact
 
 FEWEST_POINTS = 4

@@ -14,19 +14,18 @@ from matplotlib.figure import Figure
 from pg_platform.config.metrics import measure
 from pg_platform.plots.charts import importance_bars
 from pg_platform.plots.style import drawn
-from pg_platform.results.answer import answer
-from pg_platform.results.caveats import caveats
-from pg_platform.results.claims import Verdict, verdict
-from pg_platform.results.codes import UNKNOWN, mixture
-from pg_platform.results.importance import importances, unknown_because
-from pg_platform.results.page import Drawing, Foreseen, PageContent, page
-from pg_platform.results.parameter_figures import (
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.importance import importances, unknown_because
+from pg_platform.report.page import Drawing, Foreseen, PageContent, page
+from pg_platform.report.paper_claims import Verdict, verdict
+from pg_platform.report.parameter_figures import (
     final_by_parameter,
     heat_map,
     parallel_coordinates,
 )
-from pg_platform.results.points import resolution_of
-from pg_platform.results.tables import Comparison
+from pg_platform.report.points import resolution_of
+from pg_platform.report.summary import answer, caveats
+from pg_platform.store.codes import UNKNOWN, mixture
 from pg_platform.store.runs import FORECAST
 from pg_platform.store.store import Store
 from pg_platform.store.stored_run import StoredRun

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from pg_platform.plots.style import figure, headline, looks
-from pg_platform.results.statistics import Resolution, summarise
+from pg_platform.report.statistics import Resolution, summarise
 
 History = Sequence[tuple[int, float]]
 """(images seen, value), by images seen."""

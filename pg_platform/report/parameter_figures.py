@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pg_platform.plots.style import COLOURS, STYLE, canvas, headline, looks
-from pg_platform.results.figures import MOST_CURVES
-from pg_platform.results.points import Point
-from pg_platform.results.tables import Comparison
-from pg_platform.results.value_axis import heights, in_order, is_log, mark, places, short
+from pg_platform.report.axes import heights, in_order, is_log, mark, places, short
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.learning_curves import MOST_CURVES
+from pg_platform.report.points import Point
 from pg_platform.sweep.trials import compact, short_labels
 
 _NO_RESULT = "no result yet"

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from scipy.special import bdtrc, stdtr
 
 from pg_platform.config.metrics import AREA
-from pg_platform.results.paired import FEWEST
-from pg_platform.results.statistics import Resolution, deviation
+from pg_platform.report.statistics import FEWEST, Resolution, deviation
 
 _POOL = re.compile(r"top(\d+)_pool(\d+)$")
 _ROUNDING = 1e-9

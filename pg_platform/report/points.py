@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pg_platform.config.metrics import base, is_derived, measure, reported, threshold
-from pg_platform.results.chance import pool
-from pg_platform.results.paired import ALPHA, FEWEST, Paired, holm, paired
-from pg_platform.results.statistics import Resolution, Summary, summarise
+from pg_platform.report.chance import pool
+from pg_platform.report.statistics import (
+    ALPHA,
+    FEWEST,
+    Paired,
+    Resolution,
+    Summary,
+    holm,
+    paired,
+    summarise,
+)
 from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pg_platform.results.answer import answer
-from pg_platform.results.claims import Verdict
-from pg_platform.results.codes import mixture
-from pg_platform.results.markup import bullets, table
-from pg_platform.results.page import document, opening, paper_part
-from pg_platform.results.tables import Comparison
+from pg_platform.report.comparison import Comparison
+from pg_platform.report.page import bullets, document, opening, paper_part, table
+from pg_platform.report.paper_claims import Verdict
+from pg_platform.report.summary import answer
+from pg_platform.store.codes import mixture
 from pg_platform.sweep.schema import Paper
 
 

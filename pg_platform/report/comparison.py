@@ -14,10 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pg_platform.config.metrics import threshold
-from pg_platform.results.chance import above_chance, chance
-from pg_platform.results.codes import Codes, code_of, is_mixed, of_seeds
-from pg_platform.results.paired import ALPHA, holm, told
-from pg_platform.results.points import (
+from pg_platform.report.chance import above_chance, chance
+from pg_platform.report.points import (
     Contrast,
     History,
     Point,
@@ -26,7 +24,8 @@ from pg_platform.results.points import (
     gather,
     resolution_of,
 )
-from pg_platform.results.statistics import Resolution
+from pg_platform.report.statistics import ALPHA, Resolution, holm, told
+from pg_platform.store.codes import Codes, code_of, is_mixed, of_seeds
 from pg_platform.store.stored_run import StoredRun
 from pg_platform.store.table import P, Table, _printed
 from pg_platform.sweep.load import Metric

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pg_platform.results.paired import FEWEST, paired
-from pg_platform.results.statistics import Resolution
+from pg_platform.report.statistics import FEWEST, Resolution, paired
 from pg_platform.sweep.schema import Claim
 from pg_platform.sweep.trials import compact
 
