@@ -19,8 +19,9 @@ from pathlib import Path
 from benchmarks.interleaved import verdict
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
-from pg_platform.results.dry_run import DryRun
-from pg_platform.results.forecast import Forecast, Pace
+from pg_platform.driver.dry_run import DryRun
+from pg_platform.driver.forecast import Forecast
+from pg_platform.driver.speeds import Pace
 from pg_platform.sweep.load import load_sweep
 from pg_platform.sweep.trials import plan, shape
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from itertools import product
 
 from benchmarks.interleaved import verdict
-from pg_platform.cluster.pruning import Judge
+from pg_platform.driver.early_stopping import Judge
 from pg_platform.sweep.schema import EarlyTerminate
 
 POINTS, SEEDS, EPOCHS, SLOTS = 27, 3, 27, 4

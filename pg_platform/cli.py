@@ -20,10 +20,10 @@ from pg_platform.config.section import ConfigError
 from pg_platform.streams import outlive_readers
 
 if TYPE_CHECKING:
-    from pg_platform.cluster.driver import SweepResult
-    from pg_platform.cluster.record import Verdict
-    from pg_platform.cluster.standing import Retry
-    from pg_platform.results.dry_run import DryRun
+    from pg_platform.driver.driver import SweepResult
+    from pg_platform.driver.dry_run import DryRun
+    from pg_platform.driver.resume import Retry
+    from pg_platform.driver.trial_events import Verdict
     from pg_platform.sweep.load import Sweep
 
 _Loaded = TypeVar("_Loaded")
@@ -125,9 +125,9 @@ def train(  # noqa: PLR0913 - the options of the command
         _refuse(f"no file {file or 'given'}; examples/digits.yaml is one to start from")
     experiment = _checked(lambda: load_experiment(file, overrides))
     with _exit_codes(_set_key):
-        from pg_platform.cluster.driver import Executor, run_train
-        from pg_platform.cluster.environment import prepare
         from pg_platform.data.identity import identity
+        from pg_platform.driver.driver import Executor, run_train
+        from pg_platform.driver.environment import prepare
         from pg_platform.store.store import Store
         from pg_platform.sweep.trials import single
 
@@ -135,7 +135,7 @@ def train(  # noqa: PLR0913 - the options of the command
         trial = single(experiment, file.stem, identity)
         executor: Executor
         if local:
-            from pg_platform.cluster.local import LocalExecutor
+            from pg_platform.driver.local import LocalExecutor
 
             executor = LocalExecutor(root)
         else:
@@ -207,14 +207,14 @@ def sweep(  # noqa: PLR0913 - the options of the command
             _refuse(f"{name} is a list of sweeps; ask one: {', '.join(s.name for s in there)}")
         (only,) = there
         with _exit_codes():
-            from pg_platform.sweeping import driven
+            from pg_platform.driver.dry_run import driven
 
             meant = only.name if overrides else driven(store_root(), only.name)
             _talk(meant, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with _exit_codes(partial(_set_of_sweep, there)):
-        from pg_platform import sweeping
-        from pg_platform.cluster.standing import Retry
+        from pg_platform.driver import dry_run as sweeping
+        from pg_platform.driver.resume import Retry
 
         retry = Retry(retry_failed, retry_infeasible, fresh, rerun)
         if dry_run:
@@ -243,8 +243,8 @@ def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> N
 
 def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
     """Run the sweeps in order, up to one that cannot go on; the gravest outcome of all."""
-    from pg_platform.cluster.environment import prepare
-    from pg_platform.cluster.interrupts import INTERRUPTS
+    from pg_platform.driver.control import INTERRUPTS
+    from pg_platform.driver.environment import prepare
 
     prepare(address)  # once: Ray keeps the token with which it started first in a process
     gravest = Exit.DONE
@@ -270,8 +270,8 @@ def _talk(  # noqa: PLR0913 - by keyword
     name: str, *, status: bool, stop: bool, cancel: bool, kill: str | None, as_json: bool
 ) -> None:
     """See how a sweep stands that another terminal runs, or ask something of its driver."""
-    from pg_platform import sweeping
-    from pg_platform.cluster.control import Request
+    from pg_platform.driver import dry_run as sweeping
+    from pg_platform.driver.control import Request
 
     root = store_root()
     if status:
@@ -287,8 +287,8 @@ def _talk(  # noqa: PLR0913 - by keyword
 
 def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     """Run one sweep and print how it stands; the environment of Ray is prepared."""
-    from pg_platform.cluster.driver import run_sweep
     from pg_platform.cluster.sweep import RayExecutor
+    from pg_platform.driver.driver import run_sweep
     from pg_platform.report.comparison import print_table
     from pg_platform.report.summary import answer
     from pg_platform.store.codes import mixture
@@ -602,9 +602,9 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
 
     `option` says how the command sets a key of an experiment.
     """
-    from pg_platform.cluster.interrupts import INTERRUPTS
     from pg_platform.cluster.lock import AlreadyRunningError
     from pg_platform.config.errors import DataError, InfrastructureError
+    from pg_platform.driver.control import INTERRUPTS
 
     with INTERRUPTS.listening():
         try:
@@ -623,8 +623,8 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
 
 def _outcome(failed: Sequence[_Failure], again: str, *, interrupted: bool) -> Exit:
     """Name what failed, each error in one line and once; the exit code of the outcome."""
-    from pg_platform.cluster.interrupts import INTERRUPTS
-    from pg_platform.cluster.record import error_log, headline
+    from pg_platform.driver.control import INTERRUPTS
+    from pg_platform.driver.trial_events import error_log, headline
 
     for line in dict.fromkeys(headline(each.error) for each in failed):
         alike = [each for each in failed if headline(each.error) == line]

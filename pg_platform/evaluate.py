@@ -14,13 +14,13 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from evals import evaluation_names
-from pg_platform.cluster.environment import prepare
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import load_moved, load_options
 from pg_platform.config.paths import is_whole, path_keys
 from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
+from pg_platform.driver.environment import prepare
 from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
 from pg_platform.results.measured import Measured
 from pg_platform.results.trained import Trained, checkpoint_of, load_trained

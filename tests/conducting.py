@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pg_platform.cluster.conductor import Conductor, Segment
-from pg_platform.cluster.pruning import Judge
-from pg_platform.cluster.record import Record
-from pg_platform.cluster.screen import Screen
+from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.live_table import Screen
+from pg_platform.driver.scheduler import Conductor, Segment
+from pg_platform.driver.trial_events import Record
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 import pg_platform
 from pg_platform import cli
-from pg_platform.cluster.driver import SweepResult, run_sweep
-from pg_platform.cluster.local import LocalExecutor
-from pg_platform.cluster.standing import Retry
+from pg_platform.driver.driver import SweepResult, run_sweep
+from pg_platform.driver.local import LocalExecutor
+from pg_platform.driver.resume import Retry
 from pg_platform.store.store import Store
 from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.load import load_sweep

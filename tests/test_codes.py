@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pg_platform
-from pg_platform.cluster.standing import Retry
+from pg_platform.driver.resume import Retry
 from pg_platform.store.codes import UNKNOWN, is_mixed, joined, mixture, of_seeds
 from pg_platform.store.store import Store
 from pg_platform.training.code import code_identity, identity_of

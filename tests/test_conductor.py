@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pg_platform.cluster.conductor import Segment, Waiting
+from pg_platform.driver.scheduler import Segment, Waiting
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import OUT_OF_MEMORY, Outcome

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.cluster.conductor import Conductor, Segment, Waiting
+from pg_platform.driver.scheduler import Conductor, Segment, Waiting
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import OUT_OF_MEMORY, Outcome, Row

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_platform.cluster.control import Control, Request, Unread, began
-from pg_platform.cluster.requests import obey
+from pg_platform.driver.control import Control, Request, Unread, began, obey
 from pg_platform.store.runs import TrialRuns
 from pg_platform.training.history import Outcome
 from tests.conducting import conductor, started
@@ -22,7 +21,7 @@ from tests.results import vocabularies
 DRIVER = """
 import sys
 from pathlib import Path
-from pg_platform.cluster.control import Control
+from pg_platform.driver.control import Control
 control = Control(Path(sys.argv[1]), "sweep")
 control.open()
 control.write({"running": True, "trials": []}, now=True)
@@ -148,7 +147,7 @@ def test_half_of_a_file_is_not_read(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from pg_platform.cluster.control import Control, Request
+from pg_platform.driver.control import Control, Request
 control = Control(Path(sys.argv[1]), "sweep")
 for n in range(200):
     control.ask(Request("kill", f"{n}-" + 100_000 * "x"))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pg_platform.cluster.trial import request
 from pg_platform.config.experiment import Resources
-from pg_platform.results.device_share import packed
-from pg_platform.results.forecast import Pace
+from pg_platform.driver.gpu_packing import packed
+from pg_platform.driver.speeds import Pace
 from pg_platform.store.store import Store
 from tests.commands import run
 from tests.small import write_sweep

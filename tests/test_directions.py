@@ -12,12 +12,12 @@ from typing import Any
 import mlflow
 import pytest
 
-from pg_platform.cluster.conductor import Conductor, Segment
-from pg_platform.cluster.control import Control
-from pg_platform.cluster.driver import SweepResult, run_sweep
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import direction, measure, metric_names, reported
 from pg_platform.config.section import ConfigError
+from pg_platform.driver.control import Control
+from pg_platform.driver.driver import SweepResult, run_sweep
+from pg_platform.driver.scheduler import Conductor, Segment
 from pg_platform.report.comparison import compare, print_table
 from pg_platform.report.report import description
 from pg_platform.report.summary import answer, caveats

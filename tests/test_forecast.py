@@ -15,21 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pg_platform.cluster.conductor import Conductor
-from pg_platform.cluster.control import Control
-from pg_platform.cluster.driver import run_train
-from pg_platform.cluster.local import LocalExecutor
-from pg_platform.cluster.pruning import Judge
-from pg_platform.cluster.record import Record
-from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
-from pg_platform.results.calibrations import calibrations, keep_calibration
-from pg_platform.results.dry_run import DryRun, clock
-from pg_platform.results.forecast import (
+from pg_platform.driver.control import Control
+from pg_platform.driver.driver import run_train
+from pg_platform.driver.dry_run import DryRun, clock
+from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.forecast import (
     Forecast,
-    Pace,
     Range,
     cost_of,
     makespan,
@@ -37,6 +31,11 @@ from pg_platform.results.forecast import (
     slots_on,
     wall,
 )
+from pg_platform.driver.live_table import Screen
+from pg_platform.driver.local import LocalExecutor
+from pg_platform.driver.scheduler import Conductor
+from pg_platform.driver.speeds import Pace, calibrations, keep_calibration
+from pg_platform.driver.trial_events import Record
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
 from pg_platform.sweep.schema import SweepFile

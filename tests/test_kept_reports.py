@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pg_platform.cluster.control import Control, Request
-from pg_platform.cluster.standing import Retry
+from pg_platform.driver.control import Control, Request
+from pg_platform.driver.resume import Retry
 from pg_platform.store.store import Store
 from tests.local_sweeps import command, empty_home, kept, play, report, sweeps, trials, written
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_platform.cluster.control import Control
+from pg_platform.driver.control import Control
 from tests.commands import run, start
 from tests.local_sweeps import kept, play, sweeps, trials, written
 from tests.small_sweeps import wait_until

@@ -547,7 +547,7 @@ class TestWhatIsWritten:
     def test_a_relative_home_is_the_same_in_the_folder_of_a_worker(self, here: Path) -> None:
         program = (
             "import os\n"
-            "from pg_platform.cluster.environment import prepare\n"
+            "from pg_platform.driver.environment import prepare\n"
             "from pg_platform.config.paths import store_root\n"
             "prepare(None)\n"
             "os.chdir('/')\n"

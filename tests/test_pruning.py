@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.cluster.pruning import Decisions, Judge
+from pg_platform.driver.early_stopping import Decisions, Judge
 from pg_platform.sweep.schema import EarlyTerminate
 
 ASHA = EarlyTerminate(type="asha", min_epochs=1, reduction_factor=3, min_points=3)

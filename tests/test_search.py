@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from pg_platform.cluster.search import PointSearch
 from pg_platform.config.experiment import Crop
+from pg_platform.driver.search import PointSearch
 from pg_platform.sweep.load import Sweep, load_sweep
 from pg_platform.sweep.trials import Trial, plan, trials_of_point
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pg_platform.cluster.standing import Standing
+from pg_platform.driver.resume import Standing
 from pg_platform.store.runs import TrialRuns
 from pg_platform.training.history import Outcome
 from tests.conducting import conductor, started

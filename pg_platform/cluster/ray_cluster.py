@@ -13,9 +13,9 @@ from typing import Any
 
 import ray
 
-from pg_platform.cluster.interrupts import INTERRUPTS, Interrupted
-from pg_platform.cluster.watchdog import GOES_ON, INFRASTRUCTURE
 from pg_platform.config.errors import InfrastructureError
+from pg_platform.driver.control import INTERRUPTS, Interrupted
+from pg_platform.driver.watchdog import GOES_ON, INFRASTRUCTURE
 
 NAMESPACE = "pg_platform"
 DRIVER_RESOURCE = "pg_driver"

@@ -15,16 +15,14 @@ from ray.exceptions import RayError
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pg_platform.cluster.conductor import Conductor, Segment, Waiting
-from pg_platform.cluster.control import Control
-from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.ledger import Ledger
 from pg_platform.cluster.ray_cluster import Drains, check_capacity, ray_cluster
-from pg_platform.cluster.requests import obey
 from pg_platform.cluster.stop_flag import StopFlags
 from pg_platform.cluster.trial import Assignment, in_process, on_workers, request
-from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
+from pg_platform.driver.control import INTERRUPTS, Control, obey
+from pg_platform.driver.scheduler import Conductor, Segment, Waiting
+from pg_platform.driver.watchdog import Guard
 from pg_platform.sweep.trials import trial_folder
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
-from pg_platform.cluster.limits import Limits
-from pg_platform.cluster.pruning import Judge
-from pg_platform.cluster.record import Record
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
+from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.limits import Limits
+from pg_platform.driver.trial_events import Record
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pg_platform.cluster.screen import Screen
 from pg_platform.config.experiment import Resources
+from pg_platform.driver.live_table import Screen
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Row

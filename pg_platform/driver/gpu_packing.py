@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from pg_platform.config.experiment import Resources
-from pg_platform.results.forecast import Pace
+from pg_platform.driver.speeds import Pace
 
 HEADROOM = 1.15
 """What a trial is given over the most that one of its shape held."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pg_platform.cluster.conductor import Conductor, Segment
-from pg_platform.cluster.control import Control
-from pg_platform.cluster.interrupts import INTERRUPTS
-from pg_platform.cluster.own_process import Damaged, Failed, Order, OwnProcess
-from pg_platform.cluster.watchdog import Guard
 from pg_platform.config.experiment import Resources
+from pg_platform.driver.control import INTERRUPTS, Control
+from pg_platform.driver.own_process import Damaged, Failed, Order, OwnProcess
+from pg_platform.driver.scheduler import Conductor, Segment
+from pg_platform.driver.watchdog import Guard
 from pg_platform.sweep.trials import trial_folder
 from pg_platform.training.history import Outcome
 from pg_platform.training.worker import check_device

@@ -13,9 +13,9 @@ from typing import Any
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
 from pg_platform.data.sizes import split_sizes
-from pg_platform.results.calibrations import calibrations
-from pg_platform.results.device_share import packed
-from pg_platform.results.forecast import Forecast
+from pg_platform.driver.forecast import Forecast
+from pg_platform.driver.gpu_packing import packed
+from pg_platform.driver.speeds import calibrations
 from pg_platform.store.codes import code_of
 from pg_platform.store.runs import FORECAST, TrialRuns, searched_before, trials_of
 from pg_platform.store.settings import refuse_other_settings

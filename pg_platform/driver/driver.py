@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from pg_platform.cluster.conductor import Conductor
-from pg_platform.cluster.control import Control
-from pg_platform.cluster.interrupts import INTERRUPTS
 from pg_platform.cluster.lock import only_driver
-from pg_platform.cluster.pruning import Judge
-from pg_platform.cluster.record import Record, Verdict
-from pg_platform.cluster.screen import Screen
-from pg_platform.cluster.standing import (
+from pg_platform.config.experiment import Experiment, Resources
+from pg_platform.config.metrics import success
+from pg_platform.data.identity import identity
+from pg_platform.data.packs import local_packs
+from pg_platform.data.sizes import check_room, check_sizes
+from pg_platform.driver.control import INTERRUPTS, Control
+from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.gpu_packing import told_share
+from pg_platform.driver.live_table import Screen
+from pg_platform.driver.resume import (
     Retry,
     Standing,
     begin_afresh,
@@ -27,15 +30,11 @@ from pg_platform.cluster.standing import (
     refuse_other_sweep,
     resources_of,
 )
-from pg_platform.config.experiment import Experiment, Resources
-from pg_platform.config.metrics import success
-from pg_platform.data.identity import identity
-from pg_platform.data.packs import local_packs
-from pg_platform.data.sizes import check_room, check_sizes
+from pg_platform.driver.scheduler import Conductor
+from pg_platform.driver.trial_events import Record, Verdict
 from pg_platform.progress import tracked
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.report import SweepReport
-from pg_platform.results.device_share import told_share
 from pg_platform.store.codes import before_adding
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
@@ -219,7 +218,7 @@ def _conductor(
 ) -> Conductor:
     rules, search = sweep.file, None
     if sweep.space is not None:
-        from pg_platform.cluster.search import PointSearch
+        from pg_platform.driver.search import PointSearch
 
         search = PointSearch(sweep.space, rules, planned.of_choice, planned.trials)
         for group, (choice, values) in standing.searched().items():

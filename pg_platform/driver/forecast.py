@@ -10,12 +10,13 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 from scipy.special import stdtrit
 
 from pg_platform.config.experiment import Data, Experiment, Resources
 from pg_platform.data.sizes import steps_in
+from pg_platform.driver.speeds import Pace, chosen, described, pace_of
 from pg_platform.report.statistics import CONFIDENCE
 from pg_platform.store.stored_run import StoredRun
 from pg_platform.sweep.trials import shape
@@ -26,16 +27,6 @@ ONE_RUN_ERROR = 0.30
 
 PRIOR_DEGREES = 4
 """How many degrees of freedom `ONE_RUN_ERROR` is worth beside what several runs show."""
-
-
-SPEED = "perf/images_per_s"
-
-
-MEMORY = "perf/peak_memory_gib"
-
-
-Basis = Literal["runs", "steps", "calibration"]
-"""Whole runs; the steps alone of runs that were cut off; a few steps timed for this."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +46,6 @@ class Range:
 
 
 NOTHING = Range(0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """One measurement: `images_per_s` of all workers of a trial on `device`.
-
-    `peak_gib` is the most memory that a worker held, of the `device_gib` that there is; None in
-    runs of releases that did not measure it.
-    """
-
-    images_per_s: float
-    device: str
-    basis: Basis
-    peak_gib: float | None = None
-    device_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,49 +116,6 @@ class Forecast:
             if (pace := pace_of(run)) is not None:
                 paces.setdefault(run.tags["pg.shape"], []).append(pace)
         return cls(paces, train_images)
-
-
-def pace_of(run: StoredRun) -> Pace | None:
-    """What a finished run says of its shape; None where it says nothing.
-
-    A run in one go knows its whole time: start, validation and checkpoints are in it. Of one that
-    was resumed the speed of its last epoch counts, which is that of its steps alone.
-    """
-    tags, speed = run.tags, run.metrics.get(SPEED, 0.0)
-    basis: Basis
-    if run.status != "FINISHED" or not {"pg.shape", "pg.device"} <= tags.keys():
-        return None
-    if {"pg.seconds", "pg.images"} <= tags.keys():
-        speed, basis = float(tags["pg.images"]) / float(tags["pg.seconds"]), "runs"
-    elif math.isfinite(speed) and speed > 0:
-        basis = "steps"
-    else:
-        return None
-    device_gib = float(tags["pg.device_gib"]) if "pg.device_gib" in tags else None
-    return Pace(speed, tags["pg.device"], basis, run.metrics.get(MEMORY), device_gib)
-
-
-def chosen(paces: Sequence[Pace]) -> list[Pace]:
-    """The best basis there is, on the device that was measured last on it; never a mixture."""
-    for basis in ("runs", "steps", "calibration"):
-        if same := [pace for pace in paces if pace.basis == basis]:
-            return [pace for pace in same if pace.device == same[-1].device]
-    return []
-
-
-def described(paces: Sequence[Pace]) -> str:
-    """`3 runs on cpu`."""
-    if not paces:
-        return ""
-    count, device = len(paces), paces[0].device
-    match paces[0].basis:
-        case "runs":
-            what = f"{count} run{'s' * (count > 1)}"
-        case "steps":
-            what = f"the steps of {count} resumed run{'s' * (count > 1)}"
-        case "calibration":
-            what = "calibrated steps"
-    return f"{what} on {device}"
 
 
 def predicted(values: Sequence[float]) -> Range:
