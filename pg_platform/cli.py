@@ -140,7 +140,7 @@ def train(  # noqa: PLR0913 - the options of the command
             executor = LocalExecutor(root)
         else:
             prepare(address)
-            from pg_platform.cluster.sweep import RayExecutor
+            from pg_platform.cluster.executor import RayExecutor
 
             executor = RayExecutor(root, worker_group=True)
         with closing(Store.open(root)) as store:
@@ -287,7 +287,7 @@ def _talk(  # noqa: PLR0913 - by keyword
 
 def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     """Run one sweep and print how it stands; the environment of Ray is prepared."""
-    from pg_platform.cluster.sweep import RayExecutor
+    from pg_platform.cluster.executor import RayExecutor
     from pg_platform.driver.driver import run_sweep
     from pg_platform.report.comparison import print_table
     from pg_platform.report.summary import answer

@@ -225,7 +225,7 @@ class _Work:
         if self.address is None or not calls:
             return (measure(*call) for call in calls)
         prepare(self.address)
-        from pg_platform.cluster.tasks import on_cluster
+        from pg_platform.cluster.ray_cluster import on_cluster
 
         gpu = self.device.type == "cuda"
         return on_cluster(measure, calls, gpu=gpu)

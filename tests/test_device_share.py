@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_platform.cluster.trial import request
+from pg_platform.cluster.assignment import request
 from pg_platform.config.experiment import Resources
 from pg_platform.driver.gpu_packing import packed
 from pg_platform.driver.speeds import Pace

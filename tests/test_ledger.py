@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
-from pg_platform.cluster.ledger import Ledger
+from pg_platform.cluster.tune_callback import Ledger
 from pg_platform.driver.scheduler import Waiting
 from pg_platform.store.runs import TrialRuns
 from tests.conducting import conductor, started

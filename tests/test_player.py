@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pg_platform.cluster.player import Report
+from pg_platform.cluster.worker_process import Report
 from pg_platform.training.failures import told
 from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY
 from tests.commands import run

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.driver.control import INTERRUPTS, Interrupted
 from pg_platform.driver.watchdog import GOES_ON, INFRASTRUCTURE
 
 NAMESPACE = "pg_platform"
+
+
 DRIVER_RESOURCE = "pg_driver"
 """What the driver of a several-worker trial asks for instead of a CPU.
 
 A driver that holds a CPU starves its own workers on a small machine.
 """
+
+
 _DRIVERS_AT_MOST = 1000
+
+
 _OBJECT_STORE_BYTES = 256 * 2**20  # trials exchange rows of metrics, never tensors
+
+
 _CONNECT_SECONDS = 10.0
+
+
 _JOIN_SECONDS = 18.0
+
+
 _DRAIN_SECONDS = 2.0
+
+
 _END_SECONDS = 30.0
+
+
 _STOP_SECONDS = 8.0
+
+
 _PROBE_SECONDS = 2.0
+
+
 _GCS_SECONDS = 15.0
+
+
 _PRIVATE_GCS_SECONDS = 2.0
+
+
 _FOR_THE_DRIVER = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -213,3 +239,27 @@ def check_capacity(wanted: Mapping[str, float]) -> None:
 def _told(amounts: Mapping[str, float]) -> str:
     cpus, gpus = amounts.get("CPU", 0.0), amounts.get("GPU", 0.0)
     return f"{cpus:g} CPUs, {gpus:g} GPUs, {amounts.get('memory', 0.0) / 2**30:.3g} GiB for workers"
+
+
+def on_cluster(
+    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, gpu: bool
+) -> Iterator[Any]:
+    """The results of `function` for each of `calls`, in their order, as soon as they are there.
+
+    Each call has a CPU, and a GPU of its own where `gpu`, on any node; files have to lie where all
+    nodes see them. One whose node dies is made again. Raises what a call raised, and ClusterError
+    where the cluster cannot be had. `environment.prepare` was called before this file was imported.
+    """
+    with ray_cluster():
+        check_capacity({"CPU": 1.0, "GPU": float(gpu)})
+        remote = ray.remote(_pickled).options(num_cpus=1, num_gpus=int(gpu))
+        for pending in [remote.remote(function, call) for call in calls]:
+            try:
+                yield pickle.loads(ray.get(pending))
+            except RayTaskError as error:
+                raise error.cause from None
+
+
+def _pickled(function: Callable[..., Any], call: tuple[Any, ...]) -> bytes:
+    """The result as bytes: arrays that Ray hands over itself cannot be written to."""
+    return pickle.dumps(function(*call))
