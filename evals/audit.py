@@ -28,10 +28,7 @@ from torch import Tensor
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.loaders import EVALUATION_BATCH
-from pg_platform.language.ablations import CERTAIN, DRAWN, Ablation, Spoken, dropped
-from pg_platform.plots.charts import bars, curve
-from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import (
+from pg_platform.evaluation.games import (
     Round,
     Share,
     bits,
@@ -42,7 +39,10 @@ from pg_platform.results.rounds import (
     share_of,
     understood,
 )
-from pg_platform.results.trained import Trained
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
+from pg_platform.language.ablations import CERTAIN, DRAWN, Ablation, Spoken, dropped
+from pg_platform.plots.charts import bars, curve
 from pg_platform.store.table import Table
 
 Hear = Callable[[Spoken], Tensor]

@@ -26,11 +26,11 @@ from torch import Tensor
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Split
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import Bank
 from pg_platform.progress import tracked
-from pg_platform.results.bank import open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 SPLITS: tuple[Split, Split] = ("train", "val")

@@ -27,12 +27,12 @@ from sklearn.metrics import adjusted_mutual_info_score
 from torch import Tensor
 
 from pg_platform.config.section import Section
+from pg_platform.evaluation.games import credits, pooled_batches, say, understood
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.ablations import Spoken
 from pg_platform.plots.charts import heat_map
 from pg_platform.progress import tracked
-from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import credits, pooled_batches, say, understood
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 

@@ -24,6 +24,9 @@ from pg_platform.config.experiment import Experiment, ResNet18Vision
 from pg_platform.config.paths import Location
 from pg_platform.data.views import normalize
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
+from pg_platform.evaluation.messages import some
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.game.batch_norm import batch_norms
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.patch_game import PatchGame
@@ -37,9 +40,6 @@ from pg_platform.probes.average_precision import (
     wanted_classes,
 )
 from pg_platform.probes.detector import Schedule, detected, detector_on, learned, truth_of
-from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import some
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 _WIDTH = 64

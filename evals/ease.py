@@ -24,14 +24,14 @@ from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share
+from pg_platform.evaluation.games import credits, pooled_batches
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.plots.charts import curve
 from pg_platform.progress import tracked
-from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import credits, pooled_batches
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer, learning_rate

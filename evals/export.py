@@ -31,14 +31,14 @@ from pg_platform.config.section import Section
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
+from pg_platform.evaluation.games import say
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.speaker import PatchSpeaker
 from pg_platform.language.corpus import UNSENT, messages_of
 from pg_platform.language.elcc import put_into, single, variant_files, variant_name
-from pg_platform.results.bank import open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.rounds import say
-from pg_platform.results.trained import Trained
 
 TORCHVISION_WIDTH = 64
 """Channels of the first stage of torchvision's ResNets."""

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Images, Split, open_images
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import Bank, Floats, bags, chosen_rows, messages_of
 from pg_platform.language.information import entropy_of
 from pg_platform.language.resampling import COVERED, bootstrap_means, defined, with_interval
@@ -33,9 +36,6 @@ from pg_platform.language.usage import (
     zipf_exponent,
 )
 from pg_platform.plots.style import COLOURS, figure
-from pg_platform.results.bank import open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 

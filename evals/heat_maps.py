@@ -16,11 +16,10 @@ from pg_platform.config.section import Section
 from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.evaluation.messages import from_middle, play_images, some
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.plots.images import maps_beside
-from pg_platform.results.measured import Measured
-from pg_platform.results.patch_grid import from_middle
-from pg_platform.results.played_split import play_images, some
-from pg_platform.results.trained import Trained
 
 
 class Options(Section):

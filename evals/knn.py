@@ -15,10 +15,9 @@ from torch.nn.functional import normalize
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Images, open_images
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.progress import tracked
-from pg_platform.results.measured import Measured
-from pg_platform.results.progress import plain_pass
-from pg_platform.results.trained import Trained
 
 
 class Options(Section):

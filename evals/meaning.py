@@ -19,6 +19,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.compositionality import (
     adjusted_information,
     bag_disentanglement,
@@ -44,9 +47,6 @@ from pg_platform.language.information import (
 )
 from pg_platform.language.resampling import defined, with_null
 from pg_platform.progress import tracked
-from pg_platform.results.bank import open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained
 
 
 class Options(Section):

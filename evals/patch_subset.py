@@ -29,6 +29,9 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
+from pg_platform.evaluation.messages import from_middle, labelled, play_images, resampled, some
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.methods import build
 from pg_platform.plots.style import figure, looks
 from pg_platform.probes.pretrained import (
@@ -39,11 +42,6 @@ from pg_platform.probes.pretrained import (
     weights_said,
 )
 from pg_platform.progress import tracked
-from pg_platform.results.measured import Measured
-from pg_platform.results.patch_grid import from_middle, resampled
-from pg_platform.results.played_split import labelled, play_images, some
-from pg_platform.results.progress import batches_of
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 Scores = dict[str, Tensor]

@@ -25,14 +25,19 @@ from pg_platform.config.section import Section
 from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.evaluation.messages import (
+    from_middle,
+    labelled,
+    place_shares,
+    play_images,
+    resampled,
+    some,
+)
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.plots.images import maps_beside
 from pg_platform.probes.pretrained import Weights, check_classes, load_given, weights_said
 from pg_platform.progress import tracked
-from pg_platform.results.measured import Measured
-from pg_platform.results.patch_grid import from_middle, resampled
-from pg_platform.results.played_split import labelled, place_shares, play_images, some
-from pg_platform.results.progress import batches_of
-from pg_platform.results.trained import Trained
 
 _SIDE = 224
 _UPPER = 0.2

@@ -14,12 +14,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split
+from pg_platform.evaluation.message_bank import BankOptions, open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import chosen_rows
 from pg_platform.language.resampling import bootstrap_means, with_interval
 from pg_platform.language.retrieval import recall, reciprocal_rank, standings
-from pg_platform.results.bank import BankOptions, open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 RANKS = (1, 5, 10)

@@ -18,14 +18,13 @@ from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
+from pg_platform.evaluation.messages import some
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.game.speaker import Pixels
 from pg_platform.language.resampling import defined
 from pg_platform.plots.images import shown
 from pg_platform.plots.style import figure
-from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import some
-from pg_platform.results.progress import plain_pass
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 

@@ -20,6 +20,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split, open_images
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.language.corpus import Bank, Floats, attributes_of, chosen_rows, messages_of
 from pg_platform.language.resampling import COVERED, defined, with_interval, with_null
 from pg_platform.language.similarity import (
@@ -34,10 +37,6 @@ from pg_platform.language.similarity import (
     standard_ranks,
 )
 from pg_platform.progress import tracked
-from pg_platform.results.bank import open_bank
-from pg_platform.results.measured import Measured
-from pg_platform.results.progress import plain_pass
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 PIXELS = 32

@@ -37,11 +37,11 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
+from pg_platform.evaluation.messages import PlayedSplit, play_images, some
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.plots.style import figure
 from pg_platform.probes.pretrained import Weights, load_given, weights_said
-from pg_platform.results.measured import Measured
-from pg_platform.results.played_split import PlayedSplit, play_images, some
-from pg_platform.results.trained import Trained
 from pg_platform.store.table import Table
 
 Distance = Literal["own_features", "lpips_vgg", "squeeze_uncalibrated"]

@@ -21,9 +21,9 @@ from pg_platform.config.paths import is_whole, path_keys
 from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.driver.environment import prepare
-from pg_platform.results.evaluated import kept, known, result_key, sweep_of, told_again
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained, checkpoint_of, load_trained
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.stored_results import kept, known, result_key, sweep_of, told_again
+from pg_platform.evaluation.trained import Trained, checkpoint_of, load_trained
 from pg_platform.store.runs import EVALUATED_OLDER
 from pg_platform.store.store import Store
 

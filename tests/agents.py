@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.evaluation.trained import Trained
 from pg_platform.methods import build
-from pg_platform.results.trained import Trained
 from tests.small import SMALL, merged, without_nulls
 
 DIGITS = {"kind": "digits", "image_size": 16}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.trained import Trained, load_trained
+from pg_platform.evaluation.trained import Trained, load_trained
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
 from pg_platform.training.loop import train

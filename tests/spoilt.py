@@ -17,8 +17,8 @@ from torchvision import models
 
 from pg_platform.cli import evaluate
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.bank import open_bank
-from pg_platform.results.trained import load_trained
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.trained import load_trained
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric
 from pg_platform.training.loop import train

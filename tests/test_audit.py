@@ -15,8 +15,8 @@ from torch.nn.functional import normalize, one_hot
 from evals.audit import Options, carried, evaluate, influence_bits, success
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
+from pg_platform.evaluation.games import Share, bits, share_of
 from pg_platform.language.ablations import Spoken, dropped, order_shuffled
-from pg_platform.results.rounds import Share, bits, share_of
 from pg_platform.training.validation import validate
 from tests.agents import agents
 from tests.methods import METHODS

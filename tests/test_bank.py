@@ -11,9 +11,9 @@ import torch
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.evaluation.message_bank import BankOptions, open_bank, read_bank
+from pg_platform.evaluation.trained import Trained
 from pg_platform.methods import build
-from pg_platform.results.bank import BankOptions, open_bank, read_bank
-from pg_platform.results.trained import Trained
 from tests.small import SMALL
 
 CPU = torch.device("cpu")

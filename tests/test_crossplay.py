@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from evals.crossplay import Options, evaluate_together, relabelled, relabelling
 from pg_platform.config.experiment import Experiment
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.ablations import Spoken
-from pg_platform.results.trained import Trained
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric
 from pg_platform.training.loop import train

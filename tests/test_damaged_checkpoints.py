@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import spawn
 
 from pg_platform.cli import evaluate
 from pg_platform.config.experiment import Experiment
-from pg_platform.results.trained import load_trained
+from pg_platform.evaluation.trained import load_trained
 from pg_platform.store.store import Store
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import CheckpointError

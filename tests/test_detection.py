@@ -15,10 +15,10 @@ from torchvision.io import write_jpeg
 from evals.detection import Options, evaluate, untrained
 from pg_platform.config.experiment import Experiment
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
+from pg_platform.evaluation.trained import Trained
 from pg_platform.methods import build
 from pg_platform.probes.average_precision import mean_precision
 from pg_platform.probes.detector import detected, detector_on, learned, share, shown, truth_of
-from pg_platform.results.trained import Trained
 from pg_platform.store.store import Store
 from tests.commands import run
 from tests.small import SMALL, merged, write_experiment

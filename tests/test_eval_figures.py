@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from evals.heat_maps import distance_from_middle, explained_by_place
 from evals.symbols import variance_between, within_over_between
-from pg_platform.results.played_split import place_shares
+from pg_platform.evaluation.messages import place_shares
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=20))

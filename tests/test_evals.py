@@ -23,8 +23,8 @@ from pg_platform.evaluate import (
     load_evaluation,
     measure,
 )
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained, load_trained
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained, load_trained
 from pg_platform.store.store import Store
 from pg_platform.training.checkpoint import CheckpointError
 from tests.agents import agents

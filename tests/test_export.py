@@ -14,8 +14,8 @@ import yaml
 from evals.export import Options, evaluate, torchvision_misfit
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.elcc import variant_name
-from pg_platform.results.trained import Trained
 from tests.agents import agents
 from tests.methods import METHODS
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from pg_platform.evaluation.message_bank import check, content, read_arrays
 from pg_platform.probes.pretrained import load_given
-from pg_platform.results.bank_folder import check, content, read_arrays
 
 LENIENT = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 ROWS = 6

@@ -26,6 +26,8 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.evaluate import load_evaluation
+from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.compositionality import (
     adjusted_information,
     bag_disentanglement,
@@ -64,8 +66,6 @@ from pg_platform.language.usage import (
     zipf_exponent,
 )
 from pg_platform.methods import build
-from pg_platform.results.measured import Measured
-from pg_platform.results.trained import Trained
 from pg_platform.training.validation import validate
 from tests.agents import agents
 from tests.small import SMALL, merged

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from evals.patch_subset import Options, area, cls_attention, evaluate, keep
+from pg_platform.evaluation.messages import resampled
+from pg_platform.evaluation.trained import Trained
 from pg_platform.probes.pretrained import check_classes, load_given
-from pg_platform.results.patch_grid import resampled
-from pg_platform.results.trained import Trained
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from evals.saliency import Options, agreement, evaluate, mass_area, xgradcam
+from pg_platform.evaluation.trained import Trained
 from pg_platform.probes.pretrained import load_given
-from pg_platform.results.trained import Trained
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "weights"
 FILES = {

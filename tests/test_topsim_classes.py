@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy.stats import pearsonr
 
 from evals.topsim_classes import Options, evaluate, jaccard, pearson
-from pg_platform.results.trained import Trained
+from pg_platform.evaluation.trained import Trained
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "weights"
 SQUEEZE = WEIGHTS / "squeezenet1_1_caffe_fp16.safetensors"

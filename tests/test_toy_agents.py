@@ -18,12 +18,12 @@ import pytest
 
 import evals.language
 from pg_platform.evaluate import JointEvaluation, find_evaluation
+from pg_platform.evaluation.message_bank import open_bank
+from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import messages_of
 from pg_platform.language.information import mutual_information
 from pg_platform.language.resampling import defined
 from pg_platform.language.similarity import hamming_distances, image_pairs, topographic_similarity
-from pg_platform.results.bank import open_bank
-from pg_platform.results.trained import Trained
 from tests.cells import DEALS, OPEN, Law
 from tests.expected_game import GAME
 from tests.expected_language import LANGUAGE

@@ -17,11 +17,11 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
+from pg_platform.evaluation.trained import Trained
 from pg_platform.game.listener import PatchListener
 from pg_platform.game.message import Message
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
-from pg_platform.results.trained import Trained
 from tests.small import SMALL, merged
 
 SENT, VOCABULARY, POOL = 5, 27, 64

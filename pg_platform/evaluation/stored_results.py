@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pg_platform.config.section import Section
+from pg_platform.evaluation.result import Measured
 from pg_platform.plots.style import drawn, thumbnail
 from pg_platform.report.statistics import told
-from pg_platform.results.measured import Measured
 from pg_platform.store.store import Store
 
 

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import EVALUATION_BATCH, Batch, validation_batches
+from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.language.ablations import Spoken
 from pg_platform.progress import tracked
-from pg_platform.results.progress import batches_of
-from pg_platform.results.trained import Trained
 from pg_platform.training.validation import top_k_credit
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Images
-from pg_platform.results.progress import plain_pass
-from pg_platform.results.trained import Trained
+from pg_platform.evaluation.trained import Trained, plain_pass
 
 
 @dataclass(frozen=True)
@@ -72,3 +71,22 @@ def some(positions: Tensor, count: int, seed: int, what: str) -> Tensor:
     generator = torch.Generator().manual_seed(stream(seed, what))
     order = torch.randperm(len(positions), generator=generator)[:count]
     return positions[order].sort().values
+
+
+def resampled(ranks: Tensor, side: int) -> Tensor:
+    """Ranks (n, g * g) as means over the area of each patch of another grid, (n, side * side)."""
+    grid = round(ranks.shape[1] ** 0.5)
+    if grid == side:
+        return ranks
+    edges, own = torch.arange(side + 1) / side, torch.arange(grid + 1) / grid
+    low = torch.maximum(edges[:-1, None], own[:-1])
+    high = torch.minimum(edges[1:, None], own[1:])
+    share = (high - low).clamp(min=0) * side  # (side, grid), rows sum to 1
+    averaged: Tensor = share @ ranks.unflatten(1, (grid, grid)) @ share.T
+    return averaged.flatten(1)
+
+
+def from_middle(side: int) -> Tensor:
+    """Higher the nearer a patch is to the middle of the grid: its negative distance, (side^2,)."""
+    at = torch.arange(side) - (side - 1) / 2
+    return -(at[:, None] ** 2 + at**2).sqrt().flatten()

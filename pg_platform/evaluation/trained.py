@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from pg_platform.config.experiment import Experiment
+from pg_platform.data.images import Images
+from pg_platform.data.loaders import EVALUATION_BATCH, plain_batches
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import Method, build
+from pg_platform.progress import tracked
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import REMEDY, CheckpointError
 from pg_platform.training.newest import EVALUATED, Choice, damage, newest_whole
@@ -91,3 +95,14 @@ def _moved(experiment: Experiment, moved: Mapping[str, str], path: Path) -> Expe
                 f"{key}; leave it out"
             )
     return experiment.model_copy(update={"data": data.model_copy(update=dict(moved))})
+
+
+def plain_pass(trained: Trained, images: Images, what: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images once in the plain view, as `plain_batches` gives them, with a bar."""
+    batches = plain_batches(images, trained.experiment, trained.device)
+    return tracked(batches, what, batches_of(len(images)))
+
+
+def batches_of(images: int) -> int:
+    """How many batches of an evaluation so many images are."""
+    return -(-images // EVALUATION_BATCH)
