@@ -602,9 +602,9 @@ def _exit_codes(option: Callable[[str, str], str] = _set_key) -> Iterator[None]:
 
     `option` says how the command sets a key of an experiment.
     """
-    from pg_platform.cluster.lock import AlreadyRunningError
     from pg_platform.config.errors import DataError, InfrastructureError
     from pg_platform.driver.control import INTERRUPTS
+    from pg_platform.files import AlreadyRunningError
 
     with INTERRUPTS.listening():
         try:

@@ -18,14 +18,13 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from pg_platform.cluster.lock import only_driver
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.config.experiment import Resources
 from pg_platform.driver.control import Control
 from pg_platform.driver.driver import run_sweep
 from pg_platform.driver.local import LocalExecutor
 from pg_platform.driver.scheduler import Conductor
-from pg_platform.results.database import driver_lock, is_held, locked
+from pg_platform.files import driver_lock, is_held, locked, only_driver
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import load_sweep
 from tests.commands import BIN, run, start

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.driver.scheduler import Conductor
 from pg_platform.driver.watchdog import GOES_ON, Guard, Watchdog, exit_code
+from pg_platform.files import _replace
 
 Verb = Literal["stop", "cancel", "kill"]
 
@@ -166,12 +167,6 @@ def began(pid: int) -> str | None:
 
 def _age(file: Path) -> float:
     return time.time() - file.stat().st_mtime
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}")
-    partial.write_text(text)
-    partial.replace(file)
 
 
 def status_lines(root: Path, sweep: str) -> Iterator[str]:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from pg_platform.cluster.lock import only_driver
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import success
 from pg_platform.data.identity import identity
@@ -32,6 +31,7 @@ from pg_platform.driver.resume import (
 )
 from pg_platform.driver.scheduler import Conductor
 from pg_platform.driver.trial_events import Record, Verdict
+from pg_platform.files import only_driver
 from pg_platform.progress import tracked
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.report import SweepReport

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pg_platform.results.database import locked
+from pg_platform.files import locked
 from pg_platform.store.stored_run import StoredRun
 
 SPEED = "perf/images_per_s"

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pg_platform.config.errors import InfrastructureError
-from pg_platform.results.database import BUSY_SECONDS, is_held
+from pg_platform.files import BUSY_SECONDS, is_held
 
 ARTIFACTS = "artifacts"
 CHECKPOINTS = "pg.checkpoints"

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
-from pg_platform.results.database import driver_lock, is_held
+from pg_platform.files import driver_lock, is_held
 from pg_platform.store.mlflow_views import VIEWS, run_link, view_link
 from pg_platform.store.store import Store
 from pg_platform.store.stored_run import StoredRun

@@ -42,7 +42,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from pg_platform.results.database import (
+from pg_platform.files import (
     locked,
     sqlite_error,
     what_fails,

@@ -7,16 +7,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from pg_platform.config.errors import InfrastructureError
 
 BUSY_SECONDS = 20.0
 """How long a database that another process holds is waited for; MLflow waits as long."""
+
+
 LOCK_SECONDS = 300.0
 """How long a lock is waited for: the making of a store takes a minute on a machine at work."""
+
+
 _POLL_SECONDS = 0.05
+
 
 _REMEDIES = {
     "SQLITE_NOTADB": "put a copy back, or move it away and a new store begins",
@@ -107,3 +112,36 @@ def _take(handle: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}")
+    partial.write_text(text)
+    partial.replace(file)
+
+
+_PATIENCE_SECONDS = 1.0
+"""Whoever only looks whether a driver lives holds its lock for a moment."""
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another process drives the same sweep or run."""
+
+
+@contextmanager
+def only_driver(root: Path, name: str) -> Iterator[None]:
+    """Hold the lock `name` under `root`; the system drops it when this process dies.
+
+    Raises AlreadyRunningError where another process holds it.
+    """
+    lock = driver_lock(root, name)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, patience=_PATIENCE_SECONDS))
+        except InfrastructureError:
+            raise AlreadyRunningError(
+                f"{name} is driven by another process already; watch it with pg-ui, or end that "
+                "process first"
+            ) from None
+        yield
