@@ -202,7 +202,7 @@ def ours(count: int, epochs: int) -> None:
     """A sweep file through pg-sweep's own driver."""
     import yaml
 
-    from pg_platform.cli import sweep
+    from pg_platform.cli.sweep import sweep
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "overhead.yaml"

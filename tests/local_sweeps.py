@@ -12,7 +12,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 import pg_platform
-from pg_platform import cli
+from pg_platform.cli import pack as cli
 from pg_platform.driver.driver import SweepResult, run_sweep
 from pg_platform.driver.local import LocalExecutor
 from pg_platform.driver.resume import Retry

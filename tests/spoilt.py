@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 from torchvision import models
 
-from pg_platform.cli import evaluate
+from pg_platform.cli.evaluate import evaluate
 from pg_platform.config.experiment import Experiment
 from pg_platform.evaluation.message_bank import open_bank
 from pg_platform.evaluation.trained import load_trained

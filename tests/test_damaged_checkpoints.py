@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.multiprocessing.spawn import spawn
 
-from pg_platform.cli import evaluate
+from pg_platform.cli.evaluate import evaluate
 from pg_platform.config.experiment import Experiment
 from pg_platform.evaluation.trained import load_trained
 from pg_platform.store.store import Store

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from pg_platform import cli
+from pg_platform.cli import pack as cli
 from pg_platform.config.experiment import (
     Data,
     Experiment,
@@ -163,7 +163,7 @@ class TestInterrupted:
         source = folder(tmp_path / "source")
         file, dest = write_yaml(tmp_path / "e.yaml", source), tmp_path / "killed"
         command = [
-            *(sys.executable, "-c", "from pg_platform.cli import pack; pack()"),
+            *(sys.executable, "-c", "from pg_platform.cli.pack import pack; pack()"),
             *(str(file), str(dest), "--shard-images", "8"),
         ]
         assert killed_after_a_line(command)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pg_platform import cli
+from pg_platform.cli import pack as cli
 from pg_platform.config.experiment import ImageFolder, Packed
 from pg_platform.data.images import open_images
 from pg_platform.data.listing import Split

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from evals import detection, export, knn, patch_subset, saliency, topsim_classes
-from pg_platform import cli
+from pg_platform.cli import pack as cli
 from pg_platform.config.experiment import Cifar10, ImageFolder, Packed, Parquet
 from pg_platform.config.overrides import load_options
 from pg_platform.config.paths import store_root

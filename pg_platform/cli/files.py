@@ -1,0 +1,62 @@
+"""."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pg_platform.config.paths import store_root, sweeps
+
+if TYPE_CHECKING:
+    from pg_platform.sweep.load import Sweep
+from pg_platform.cli.exits import checked, refuse
+
+
+def print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> None:
+    from pg_platform.report.report import write_reproduction
+
+    for line in write_reproduction(name, there, store_root(), to):
+        click.echo(line)
+
+
+def _find_sweep(name: str) -> Path:
+    """A file by its path or by its name in sweeps/, with or without .yaml."""
+    places = (Path(name), sweeps() / name, sweeps() / f"{name}.yaml")
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
+        refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
+    return found
+
+
+def load_sweeps(
+    file: str, overrides: Sequence[str], scale: str | None
+) -> tuple[str | None, list[Sweep]]:
+    """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
+    from pg_platform.sweep.load import is_collection, load_collection, load_sweep
+
+    path = _find_sweep(file)
+    if not checked(partial(is_collection, path)):
+        return None, [checked(partial(load_sweep, path, overrides, scale))]
+    name, files = checked(partial(load_collection, path))
+    there = [checked(partial(load_sweep, each, overrides, scale)) for each in files]
+    return called(name if scale is None else f"{name}_{scale}", there), there
+
+
+def called(name: str, there: Sequence[Sweep]) -> str:
+    """The name of a list of sweeps, with what was set of all of them."""
+    variants = dict.fromkeys(each.file.variant for each in there if each.file.variant)
+    return f"{name} ({next(iter(variants))})" if variants else name
+
+
+def set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:
+    """How pg-sweep and pg-report set a key of all experiments, or the values that it takes."""
+    if any(key in sweep.file.parameters for sweep in there):
+        return f"--set 'parameters.{key}.values=[{value}, ...]'"
+    if any({key, key.partition(".")[0]} & sweep.parameters.keys() for sweep in there):
+        return f"another {key} in the file"
+    return f"--set experiment.{key}={value}"

@@ -1,0 +1,24 @@
+"""."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pg_platform.config.paths import store_root
+
+if TYPE_CHECKING:
+    pass
+from pg_platform.cli.exits import exit_codes
+from pg_platform.cli.options import Command
+
+
+@click.command(cls=Command)
+@click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
+def ui(port: int) -> None:
+    """Serve the store's MLflow pages on loopback and print the links of each sweep's views."""
+    with exit_codes():
+        from pg_platform.store.server import serve
+
+        serve(store_root(), port, echo=click.echo)
