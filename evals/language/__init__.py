@@ -1,1 +1,0 @@
-"""What the metrics of a language have in common: pure functions of numpy arrays."""
