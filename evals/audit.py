@@ -2,7 +2,7 @@
 
 Success is the share of messages that find their image in training's fixed pools of the validation
 split, views and order included, so that `whole` is `val/top1_poolN` of the last epoch. Each row of
-the table changes one thing (results/ablations.py); its interval is a bootstrap over images.
+the table changes one thing (language/ablations.py); its interval is a bootstrap over images.
 
 Bits: success s in a pool of N is worth log2(s N), and 0 at chance or below. `symbols`,
 `gate` and `order` are what is lost when that part comes from another image, or from a permutation

@@ -1,8 +1,8 @@
 """Table 2: Pascal VOC object detection with Faster R-CNN on the listener's ResNet-18.
 
-The detector and its short schedule are those of results/detector.py, learned from `train` and
+The detector and its short schedule are those of probes/detector.py, learned from `train` and
 scored on `test`, where difficult boxes are ignored. One set of boxes gives a number by each law of
-results/average_precision.py.
+probes/average_precision.py.
 
 With `baseline` the same is done with the weights that the run's seed gave before training. Frozen,
 their normalisations would normalise nothing, so they first get the statistics of a few photos.

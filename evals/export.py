@@ -1,6 +1,6 @@
 """Sec. 4.3 and Table 1, for other programs: messages, vision network and speaker without ours.
 
-systems/...                         the messages as a corpus, in the layout of results/elcc.py
+systems/...                         the messages as a corpus, in the layout of language/elcc.py
 agents/VARIANT/vision.safetensors   the listener's vision network, for torchvision's ResNet without
                                     its fc, loaded with strict=True; left out where torchvision has
                                     no network of that shape

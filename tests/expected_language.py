@@ -1,4 +1,4 @@
-"""What theory says of each metric of evals/language about five known speakers."""
+"""What theory says of each metric of language/ about five known speakers."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ LANGUAGE: dict[str, Row] = {
     ),
     "meaning/context_independence_null_p": TOLD,
     **dict(_topsim()),
-    # functions of evals/language that evaluations use in parts
+    # functions of language/ that evaluations use in parts
     "language/mutual_information": (
         ZERO,
         law(lambda w: bias(2**SENT, w.kinds[0], len(w)), 0.05),

@@ -32,14 +32,14 @@ PACKAGE = Path(pg_platform.__file__).parent
 @pytest.mark.parametrize(
     ("file", "decides"),
     [
-        ("training/schedules.py", True),
+        ("training/optimizer.py", True),
         ("game/loss.py", True),
         ("data/views.py", True),
         ("config/experiment.py", True),
         ("methods.py", True),
-        ("results/page.py", False),
-        ("cluster/screen.py", False),
-        ("cli.py", False),
+        ("report/page.py", False),
+        ("driver/live_table.py", False),
+        ("cli/pack.py", False),
         ("config/recipes/paper.yaml", False),  # its values stand in the ids of trials
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import evals.language
+import pg_platform.language
 from pg_platform.evaluate import JointEvaluation, find_evaluation
 from pg_platform.evaluation.message_bank import open_bank
 from pg_platform.evaluation.trained import Trained
@@ -42,7 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TABLE = {**LANGUAGE, **GAME}
 OF_LANGUAGE = ("form", "meaning", "topsim", "success")
-"""The evaluations whose metrics are those of evals/language."""
+"""The evaluations whose metrics are those of language/."""
 
 COMPANIONS = ("_low", "_high", "_null_mean")
 CELLS = {
@@ -109,7 +109,7 @@ def test_the_interval_of_entropy_has_that_of_the_source(
 
 
 def test_every_metric_of_the_language_is_in_the_table(measures: Measures) -> None:
-    """What the evaluations give, and each function of evals/language that they or the table use."""
+    """What the evaluations give, and each function of language/ that they or the table use."""
     given = {metric for agent in AGENTS for metric in measures(agent)}
     language = {
         metric for metric in given if metric.startswith(tuple(f"{n}/" for n in OF_LANGUAGE))
@@ -124,7 +124,7 @@ def test_every_metric_of_the_language_is_in_the_table(measures: Measures) -> Non
 
 
 def _parts(trained: Trained) -> dict[str, float]:
-    """Functions of evals/language that no evaluation uses as they are, on the same bank."""
+    """Functions of language/ that no evaluation uses as they are, on the same bank."""
     bank = open_bank(trained, "val")
     pairs = image_pairs(len(bank), 0, 0)
     messages = messages_of(bank, np.arange(len(bank)))
@@ -138,10 +138,10 @@ def _parts(trained: Trained) -> dict[str, float]:
 
 
 def _metrics() -> set[FunctionType]:
-    """The public functions of evals/language, but those that its own files build others from."""
+    """The public functions of language/, but those that its own files build others from."""
     modules = [
-        importlib.import_module(f"evals.language.{one.name}")
-        for one in pkgutil.iter_modules(evals.language.__path__)
+        importlib.import_module(f"pg_platform.language.{one.name}")
+        for one in pkgutil.iter_modules(pg_platform.language.__path__)
     ]
     own = {
         function

@@ -48,7 +48,7 @@ TRAIN = "train"
 
 
 class Executor(Protocol):
-    """What runs segments: Ray (cluster/sweep.py), or this process (cluster/local.py)."""
+    """What runs segments: Ray (cluster/executor.py), or this process (driver/local.py)."""
 
     def run(self, conductor: Conductor, resources: Resources, control: Control) -> None: ...
 
