@@ -1,4 +1,4 @@
-"""."""
+"""A bar of progress on a terminal, where one is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""pg-eval: an evaluation of evals/ on trained runs."""
 
 from __future__ import annotations
 

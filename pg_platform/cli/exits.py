@@ -1,4 +1,4 @@
-"""."""
+"""What the shell is told: exit codes, and errors that a user can mend as one message."""
 
 from __future__ import annotations
 

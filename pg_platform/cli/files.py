@@ -1,4 +1,4 @@
-"""."""
+"""The sweep, or the list of sweeps, that a command names."""
 
 from __future__ import annotations
 

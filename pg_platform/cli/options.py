@@ -1,4 +1,4 @@
-"""."""
+"""What the commands share: types of options, and a command that goes on without its screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands. Heavy libraries are imported inside the command that needs them."""
+"""pg-pack: decode the images of an experiment once."""
 
 from __future__ import annotations
 

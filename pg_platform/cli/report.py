@@ -1,4 +1,4 @@
-"""."""
+"""pg-report: a sweep's report again, from the store alone."""
 
 from __future__ import annotations
 

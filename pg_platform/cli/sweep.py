@@ -1,4 +1,4 @@
-"""."""
+"""pg-sweep: run a sweep, foresee it, or talk with the one that runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""pg-train: one experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""pg-ui: the store's pages on loopback."""
 
 from __future__ import annotations
 

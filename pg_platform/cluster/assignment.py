@@ -1,4 +1,4 @@
-"""."""
+"""What a trial's process is told to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""How fast shapes of trials run, as finished runs and calibrations tell."""
 
 from __future__ import annotations
 

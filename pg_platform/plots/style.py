@@ -1,4 +1,4 @@
-"""."""
+"""The one style of all figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""How the store is asked, and what is told where it does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""."""
+"""Tables as they are stored: JSON, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
