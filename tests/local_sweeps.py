@@ -12,7 +12,9 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 import pg_platform
-from pg_platform.cli import pack as cli
+from pg_platform.cli.evaluate import evaluate as pg_eval
+from pg_platform.cli.report import report as pg_report
+from pg_platform.cli.sweep import sweep as pg_sweep
 from pg_platform.driver.driver import SweepResult, run_sweep
 from pg_platform.driver.local import LocalExecutor
 from pg_platform.driver.resume import Retry
@@ -100,7 +102,7 @@ def kept(home: Path, sweep: str) -> dict[str, str]:
 
 def command(home: Path, name: str, *arguments: str) -> Result:
     """A command of the package in this process, in the store `home`."""
-    called = {"pg-report": cli.report, "pg-sweep": cli.sweep, "pg-eval": cli.evaluate}[name]
+    called = {"pg-report": pg_report, "pg-sweep": pg_sweep, "pg-eval": pg_eval}[name]
     return CliRunner().invoke(called, arguments, env={"PG_HOME": str(home)}, catch_exceptions=False)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from pg_platform.cli import pack as cli
+from pg_platform.cli.pack import pack as pg_pack
 from pg_platform.config.experiment import (
     Data,
     Experiment,
@@ -79,7 +79,7 @@ def write_yaml(file: Path, data: Data) -> Path:
 
 
 def pack(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli.pack, [str(argument) for argument in arguments])
+    return CliRunner().invoke(pg_pack, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ class TestInterrupted:
         source = folder(tmp_path / "source")
         file, dest = write_yaml(tmp_path / "e.yaml", source), tmp_path / "killed"
         command = [
-            *(sys.executable, "-c", "from pg_platform.cli.pack import pack; pack()"),
+            *(sys.executable, "-c", "from pg_platform.pg_pack import pack; pack()"),
             *(str(file), str(dest), "--shard-images", "8"),
         ]
         assert killed_after_a_line(command)

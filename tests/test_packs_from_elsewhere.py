@@ -15,7 +15,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pg_platform.cli import pack as cli
+from pg_platform.cli.pack import pack as pg_pack
+from pg_platform.cli.sweep import sweep as pg_sweep
+from pg_platform.cli.train import train as pg_train
 from pg_platform.config.experiment import ImageFolder, Packed
 from pg_platform.data.images import open_images
 from pg_platform.data.listing import Split
@@ -116,7 +118,7 @@ def without_nulls(text: Path) -> Path:
 
 def dry_run(world: World, data: Packed) -> Result:
     file = without_nulls(write_sweep(world.root, {"experiment": experiment(data)}))
-    return CliRunner().invoke(cli.sweep, [str(file), "--dry-run"])
+    return CliRunner().invoke(pg_sweep, [str(file), "--dry-run"])
 
 
 NAMES = {
@@ -395,7 +397,7 @@ class TestPixels:
             )
         )
         flip(world.pack / "shard-00001.bin")
-        done = CliRunner().invoke(cli.train, [str(file), "--local"])
+        done = CliRunner().invoke(pg_train, [str(file), "--local"])
         assert done.exit_code == 2, done.output
         (line,) = done.stderr.splitlines()
         assert "shard-00001.bin has another hash than when written; run the pg-pack" in line
@@ -419,11 +421,11 @@ class TestPixels:
 
     def test_what_verify_has_found_right_is_not_read_again(self, world: World) -> None:
         pixels = sum(file.stat().st_size for file in world.pack.glob("*.bin"))
-        done = CliRunner().invoke(cli.pack, ["--verify", str(world.pack)])
+        done = CliRunner().invoke(pg_pack, ["--verify", str(world.pack)])
         assert done.exit_code == 0, done.output
         assert bytes_read(lambda: open_images(world.data(), "train")) < pixels
         flip(world.pack / "shard-00002.bin")
-        done = CliRunner().invoke(cli.pack, ["--verify", str(world.pack)])
+        done = CliRunner().invoke(pg_pack, ["--verify", str(world.pack)])
         assert done.exit_code == 2
         assert "shard-00002.bin has another hash" in done.stderr
 

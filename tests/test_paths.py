@@ -16,7 +16,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from evals import detection, export, knn, patch_subset, saliency, topsim_classes
-from pg_platform.cli import pack as cli
+from pg_platform.cli.evaluate import evaluate as pg_eval
+from pg_platform.cli.pack import pack as pg_pack
+from pg_platform.cli.sweep import sweep as pg_sweep
+from pg_platform.cli.train import train as pg_train
 from pg_platform.config.experiment import Cifar10, ImageFolder, Packed, Parquet
 from pg_platform.config.overrides import load_options
 from pg_platform.config.paths import store_root
@@ -339,11 +342,11 @@ class TestHints:
     @pytest.mark.parametrize(
         ("command", "arguments", "hint"),
         [
-            (cli.train, ("{run}", "--local"), "--set data.path=FOLDER"),
-            (cli.pack, ("{run}", "pack"), "--set data.path=FOLDER"),
-            (cli.sweep, ("{sweep}", "--dry-run"), "--set experiment.data.path=FOLDER"),
+            (pg_train, ("{run}", "--local"), "--set data.path=FOLDER"),
+            (pg_pack, ("{run}", "pack"), "--set data.path=FOLDER"),
+            (pg_sweep, ("{sweep}", "--dry-run"), "--set experiment.data.path=FOLDER"),
             (
-                cli.sweep,
+                pg_sweep,
                 ("{varied}", "--dry-run"),
                 "--set 'parameters.data.path.values=[FOLDER, ...]'",
             ),
@@ -384,7 +387,7 @@ class TestHints:
             (sweep_file(tmp_path, FEW), "experiment.data.path=real"),
             (_varied(tmp_path), "parameters.data.path.values=[real]"),
         ):
-            done = invoke(cli.sweep, file, "--dry-run", "--set", key)
+            done = invoke(pg_sweep, file, "--dry-run", "--set", key)
             assert done.exit_code == 0, done.stderr
 
 
@@ -450,26 +453,26 @@ class TestRunsThatMoved:
         there = tmp_path / "there"
         write_folder(there / "photos", 50)  # other images, of the same relative name
         file = written(tmp_path, FEW)
-        trained = invoke(cli.train, file, "--local")
+        trained = invoke(pg_train, file, "--local")
         assert trained.exit_code == 0, trained.stderr
         (trial,) = (at_home / "trials").iterdir()
         monkeypatch.chdir(there)
         form = ("form", trial, "--fresh")
-        assert invoke(cli.evaluate, *form).exit_code == 0
+        assert invoke(pg_eval, *form).exit_code == 0
         (bank,) = (trial / "banks").iterdir()
         shutil.copytree(here / "photos", tmp_path / "copies" / "photos")
         monkeypatch.chdir(tmp_path / "copies")
-        told = invoke(cli.train, file, "--local")
+        told = invoke(pg_train, file, "--local")
         assert "finished before, not run again" in told.stdout  # the same images, elsewhere
         monkeypatch.chdir(there)
         (here / "photos").rename(tmp_path / "moved")
-        lost = invoke(cli.evaluate, *form)
+        lost = invoke(pg_eval, *form)
         assert lost.exit_code == 2
         hint = "say where it lies with --data path=FOLDER"
         assert f"data.path: no folder {here}/photos; {hint}\n" in lost.stderr
-        found = invoke(cli.evaluate, *form, "--data", "path=../moved")
+        found = invoke(pg_eval, *form, "--data", "path=../moved")
         assert found.exit_code == 0, found.stderr
-        other = invoke(cli.evaluate, *form, "--data", "path=photos")
+        other = invoke(pg_eval, *form, "--data", "path=photos")
         assert other.exit_code == 2
         assert f"the images at {there}/photos are image_folder-" in other.stderr
         assert list((trial / "banks").iterdir()) == [bank]
@@ -482,18 +485,18 @@ class TestRunsThatMoved:
         write_folder(here / "photos", 60)
         there = tmp_path / "there"
         write_folder(there / "photos", 50)
-        assert invoke(cli.train, written(tmp_path, FEW), "--local").exit_code == 0
+        assert invoke(pg_train, written(tmp_path, FEW), "--local").exit_code == 0
         (trial,) = (at_home / "trials").iterdir()
         for kept in trial.glob("step-*/experiment.json"):
             kept.write_text(kept.read_text().replace(f"{here}/photos", "photos"))
             kept.with_name("manifest.json").unlink()  # early checkpoints have no hashes
         form = ("form", trial, "--fresh")
-        assert invoke(cli.evaluate, *form).exit_code == 0
+        assert invoke(pg_eval, *form).exit_code == 0
         monkeypatch.chdir(there)
-        other = invoke(cli.evaluate, *form)
+        other = invoke(pg_eval, *form)
         assert other.exit_code == 2
         assert "--data path=FOLDER" in other.stderr
-        known = invoke(cli.evaluate, *form, "--data", f"path={here}/photos")
+        known = invoke(pg_eval, *form, "--data", f"path={here}/photos")
         assert known.exit_code == 0, known.stderr
 
     @pytest.mark.parametrize(
@@ -506,15 +509,15 @@ class TestRunsThatMoved:
     )
     @pytest.mark.usefixtures("at_home")
     def test_what_data_takes(self, given: str, told: str) -> None:
-        done = invoke(cli.evaluate, "form", "x", "--data", given)
+        done = invoke(pg_eval, "form", "x", "--data", given)
         assert done.exit_code == 2
         assert f"--data {given}: {told}" in done.stderr
 
     def test_images_that_lie_nowhere_have_not_moved(self, tmp_path: Path, at_home: Path) -> None:
         file = written(tmp_path, {**FEW, "data": SMALL["data"]})
-        assert invoke(cli.train, file, "--local").exit_code == 0
+        assert invoke(pg_train, file, "--local").exit_code == 0
         (trial,) = (at_home / "trials").iterdir()
-        done = invoke(cli.evaluate, "form", trial, "--data", "path=x")
+        done = invoke(pg_eval, "form", trial, "--data", "path=x")
         assert done.exit_code == 2
         assert "are shapes and lie under no key path; leave it out" in done.stderr
 
@@ -525,13 +528,13 @@ class TestWhatIsWritten:
     ) -> None:
         write_folder(here / "photos", 60)
         file = written(here, FEW)
-        made = invoke(cli.pack, file, "../packs/one")
+        made = invoke(pg_pack, file, "../packs/one")
         assert made.exit_code == 0, made.stderr
         pack = here.parent / "packs" / "one"
         assert (pack / "manifest.json").is_file()
         assert f"--set data.path={pack}\n" in made.stdout
         monkeypatch.setenv("HOME", str(pack.parent))
-        checked = invoke(cli.pack, "--verify=~/one")
+        checked = invoke(pg_pack, "--verify=~/one")
         assert checked.exit_code == 0, checked.stderr
 
     @pytest.mark.parametrize("arguments", [["{file}", "s3://b/pack"], ["--verify", "s3://b/pack"]])
@@ -539,7 +542,7 @@ class TestWhatIsWritten:
         self, here: Path, arguments: Sequence[str]
     ) -> None:
         file = written(here, FEW)
-        done = invoke(cli.pack, *(part.format(file=file) for part in arguments))
+        done = invoke(pg_pack, *(part.format(file=file) for part in arguments))
         assert done.exit_code == 2
         assert "wants a path of this machine, got s3://b/pack" in done.stderr
         assert [path.name for path in here.iterdir()] == [file.name]
@@ -568,7 +571,7 @@ class TestWhatIsWritten:
         """A worker of Ray copies a pack from elsewhere below the home of the command."""
         write_folder(here / "photos", 60)
         source = written(here, FEW)
-        made = invoke(cli.pack, source, "pack")
+        made = invoke(pg_pack, source, "pack")
         assert made.exit_code == 0, made.stderr
         packed = {**PHOTOS, "kind": "packed", "path": f"file://{here}/pack"}
         file = sweep_file(tmp_path, {**FEW, "data": packed})

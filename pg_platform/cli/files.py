@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform.cli.exits import checked, refuse
 from pg_platform.config.paths import store_root, sweeps
 
 if TYPE_CHECKING:
     from pg_platform.sweep.load import Sweep
-from pg_platform.cli.exits import checked, refuse
 
 
 def print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> None:

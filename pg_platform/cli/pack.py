@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    pass
 from pg_platform.cli.exits import (
     checked,
     exit_codes,
@@ -16,6 +14,9 @@ from pg_platform.cli.exits import (
     set_key,
 )
 from pg_platform.cli.options import Command, LocalPath, set_option
+
+if TYPE_CHECKING:
+    pass
 
 
 @click.command(cls=Command)

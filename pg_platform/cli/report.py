@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform.cli.exits import exit_codes
+from pg_platform.cli.files import called, load_sweeps, print_reproduction, set_of_sweep
+from pg_platform.cli.options import Command, LocalPath, set_option
 from pg_platform.config.paths import store_root
 
 if TYPE_CHECKING:
     from pg_platform.sweep.load import Sweep
-from pg_platform.cli.exits import exit_codes
-from pg_platform.cli.files import called, load_sweeps, print_reproduction, set_of_sweep
-from pg_platform.cli.options import Command, LocalPath, set_option
 
 
 @click.command(cls=Command)

@@ -12,13 +12,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pg_platform.config.paths import store_root
-
-if TYPE_CHECKING:
-    from pg_platform.driver.driver import SweepResult
-    from pg_platform.driver.dry_run import DryRun
-    from pg_platform.driver.resume import Retry
-    from pg_platform.sweep.load import Sweep
 from pg_platform.cli.exits import (
     Exit,
     Failure,
@@ -30,6 +23,14 @@ from pg_platform.cli.exits import (
 )
 from pg_platform.cli.files import load_sweeps, print_reproduction, set_of_sweep
 from pg_platform.cli.options import Command, address_option, set_option
+from pg_platform.config.paths import store_root
+
+if TYPE_CHECKING:
+    from pg_platform.driver.driver import SweepResult
+    from pg_platform.driver.dry_run import DryRun
+    from pg_platform.driver.resume import Retry
+    from pg_platform.sweep.load import Sweep
+
 
 _REMEDIES = {"failed": "--retry-failed", "infeasible": "--retry-infeasible"}
 """How trials that ended so in an earlier call are run again."""
@@ -91,17 +92,18 @@ def sweep(  # noqa: PLR0913 - the options of the command
             _talk(meant, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with exit_codes(partial(set_of_sweep, there)):
-        from pg_platform.driver import dry_run as sweeping
+        from pg_platform.driver.dry_run import dry_run as foresee
+        from pg_platform.driver.dry_run import refuse_other_sweeps
         from pg_platform.driver.resume import Retry
 
         retry = Retry(retry_failed, retry_infeasible, fresh, rerun)
         if dry_run:
-            dry_run_of = partial(sweeping.dry_run, slots=slots, calibrated=calibrate)
+            dry_run_of = partial(foresee, slots=slots, calibrated=calibrate)
             dries = {s.name: dry_run_of(s, store_root(), retry) for s in there}
             _print_dry(dries, listed=name is not None, as_json=as_json)
             return
         if name is not None and not fresh:  # the last of a list is not to end it after hours
-            sweeping.refuse_other_sweeps(there, store_root())
+            refuse_other_sweeps(there, store_root())
         worst = _run_all(there, address, retry)
         if name is not None:
             print_reproduction(name, there, None)
@@ -141,19 +143,18 @@ def _talk(  # noqa: PLR0913 - by keyword
     name: str, *, status: bool, stop: bool, cancel: bool, kill: str | None, as_json: bool
 ) -> None:
     """See how a sweep stands that another terminal runs, or ask something of its driver."""
-    from pg_platform.driver import dry_run as sweeping
-    from pg_platform.driver.control import Request
+    from pg_platform.driver.control import Request, ask, read_status, status_lines
 
     root = store_root()
     if status:
         if as_json:
-            click.echo(json.dumps(sweeping.read_status(root, name)))
+            click.echo(json.dumps(read_status(root, name)))
         else:
-            click.echo("\n".join(sweeping.status_lines(root, name)))
+            click.echo("\n".join(status_lines(root, name)))
     elif kill is not None:
-        sweeping.ask(root, name, Request("kill", kill))
+        ask(root, name, Request("kill", kill))
     elif stop or cancel:
-        sweeping.ask(root, name, Request("stop" if stop else "cancel"))
+        ask(root, name, Request("stop" if stop else "cancel"))
 
 
 def _run_sweep(checked: Sweep, retry: Retry) -> Exit:

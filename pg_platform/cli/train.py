@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pg_platform.config.paths import store_root
-
-if TYPE_CHECKING:
-    pass
 from pg_platform.cli.exits import (
     Failure,
     checked,
@@ -25,6 +21,10 @@ from pg_platform.cli.exits import (
     was_cut_short,
 )
 from pg_platform.cli.options import Command, address_option, set_option
+from pg_platform.config.paths import store_root
+
+if TYPE_CHECKING:
+    pass
 
 
 @click.command(cls=Command)

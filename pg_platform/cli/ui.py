@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform.cli.exits import exit_codes
+from pg_platform.cli.options import Command
 from pg_platform.config.paths import store_root
 
 if TYPE_CHECKING:
     pass
-from pg_platform.cli.exits import exit_codes
-from pg_platform.cli.options import Command
 
 
 @click.command(cls=Command)
