@@ -3,75 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
-from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.paper_claims import Verdict
 from pg_platform.sweep.schema import Paper
 
 _BEFORE = re.compile(r".*?(?=<svg\b)", re.DOTALL)
-
-
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
-
-
 _ROOT = re.compile(r"<svg\b[^>]*>")
-
-
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')
-
-
 _ID = re.compile(r'(\sid="|url\(#|href="#)')
-
-
-def inline(svg: str, prefix: str, label: str) -> str:
-    """The <svg> element alone, as an image named `label` that takes the width it is given.
-
-    Every id and every reference to one gets `prefix`: ids of two figures do not collide.
-    Raises ValueError where there is no <svg> element with a viewBox.
-    """
-    text = _METADATA.sub("", _BEFORE.sub("", svg, count=1))
-    root = _ROOT.match(text)
-    if root is None or "viewBox=" not in root[0]:
-        raise ValueError(f"{label} wants an <svg> element with a viewBox, got {svg[:80]!r}")
-    named = f' role="img" aria-label="{escape(label)}">'
-    opened = _SIZE.sub("", root[0]).removesuffix(">") + named
-    return _ID.sub(rf"\g<1>{prefix}-", opened + text[root.end() :]).strip()
-
-
-def table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    label: str,
-    bold: Iterable[int] = (),
-) -> str:
-    """A table in a box of its own that scrolls, by finger, wheel or keys; rows `bold` stand out."""
-    best = set(bold)
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "\n".join(_row(row, "best" if at in best else "plain") for at, row in enumerate(rows))
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">\n<table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
-
-
-def bullets(sentences: Iterable[str], kind: str) -> str:
-    """A list of the class `kind`; nothing where there are no sentences."""
-    items = "\n".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="{kind}">\n{items}\n</ul>' if items else ""
-
-
-def _row(cells: Sequence[str], kind: str) -> str:
-    return f'<tr class="{kind}">' + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
-
-
-_STYLE = Path(__file__).with_name("page.css")
-
-
-_KINDS = {"supported": "supported", "contradicted": "contradicted"}
 
 
 @dataclass(frozen=True)
@@ -115,75 +64,66 @@ class PageContent:
     caveats: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class PageTable:
+    """A table with its name for who cannot see it; the rows `best` stand out."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    label: str
+    best: Collection[int] = ()
+
+
 def page(content: PageContent) -> str:
     """One HTML document: style and figures are in it, it loads nothing and runs no script."""
-    parts = {
-        "The paper": paper_part(content.paper, content.verdicts, content.comparison),
-        "Comparison": _comparison(content.comparison),
-        "Figures": _drawings(content),
-        "Caveats": bullets(content.caveats, "caveats"),
-        "Failures": _failures(content.failures),
-        "Forecast against actual": _forecasts(content.forecasts),
-        "How it was run": _how_run(content.how_run or {}),
-    }
-    sections = "\n".join(
-        f"<section>\n<h2>{escape(title)}</h2>\n{part}\n</section>"
-        for title, part in parts.items()
-        if part
-    )
-    return document(content.title, f"{opening(content.question, content.answer)}\n{sections}")
-
-
-def document(title: str, body: str) -> str:
-    """A whole HTML document around `body`, which is HTML; its style is in it."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>
-{_STYLE.read_text()}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def opening(question: str, answer: str) -> str:
-    """The question where there is one, and the answer in a box."""
-    asked = f'<p class="question">{escape(question)}</p>\n' if question else ""
-    return f'{asked}<div class="answer"><p>{escape(answer)}</p></div>'
-
-
-def paper_part(paper: Paper | None, verdicts: Sequence[Verdict], comparison: Comparison) -> str:
-    """What is answered, the verdict on each claim, and the paper's values beside ours."""
-    claims = "\n".join(map(_claim, verdicts))
-    parts = [f'<ul class="claims">\n{claims}\n</ul>'] if claims else []
-    if paper is not None:
-        parts.insert(0, f"<p>Answers {escape(paper.answers)}.</p>")
-        parts.append(_paper_values(paper, comparison))
-    return "\n".join(filter(None, parts))
-
-
-def _claim(verdict: Verdict) -> str:
-    kind, claim = _KINDS.get(verdict.word, "undecided"), verdict.claim
-    return (
-        f'<li><span class="word {kind}">{verdict.word}</span>: {escape(claim.says)}'
-        f'<br><span class="soft">{escape(claim.parameter)}, claimed: {claim.direction}; '
-        f"found: {escape(verdict.reason)}</span></li>"
+    return rendered(
+        "sweep.html",
+        title=content.title,
+        content=content,
+        metric=content.comparison.metric,
+        comparison=_comparison(content.comparison),
+        paper_values=paper_values(content.paper, content.comparison),
+        failures=_by_traceback(content.failures),
+        forecasts=_forecasts(content.forecasts),
+        inline=inline,
     )
 
 
-def _paper_values(paper: Paper, comparison: Comparison) -> str:
-    """The paper's numbers beside ours, also where we have none."""
-    if not paper.values:
-        return ""
+def rendered(template: str, **context: Any) -> str:
+    """The HTML of a template beside this file; whatever text goes in is escaped."""
+    return _templates().get_template(template).render(context)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("pg_platform.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def inline(svg: str, prefix: str, label: str) -> Markup:
+    """The <svg> element alone, as an image named `label` that takes the width it is given.
+
+    Every id and every reference to one gets `prefix`: ids of two figures do not collide.
+    Raises ValueError where there is no <svg> element with a viewBox.
+    """
+    text = _METADATA.sub("", _BEFORE.sub("", svg, count=1))
+    root = _ROOT.match(text)
+    if root is None or "viewBox=" not in root[0]:
+        raise ValueError(f"{label} wants an <svg> element with a viewBox, got {svg[:80]!r}")
+    named = f' role="img" aria-label="{escape(label)}">'
+    opened = _SIZE.sub("", root[0]).removesuffix(">") + named
+    return Markup(_ID.sub(rf"\g<1>{prefix}-", opened + text[root.end() :]).strip())
+
+
+def paper_values(paper: Paper | None, comparison: Comparison) -> PageTable | None:
+    """The paper's numbers beside ours, also where we have none; None where it gives none."""
+    if paper is None or not paper.values:
+        return None
     ours = {point.group: point.summary for point in comparison.points}
     rows = []
     for group, value in paper.values.items():
@@ -193,62 +133,37 @@ def _paper_values(paper: Paper, comparison: Comparison) -> str:
         else:
             found = [_number(summary.mean), _interval(summary.low, summary.high), f"{summary.n}"]
         rows.append([group, _number(value), *found])
-    said = f'<p class="soft">Paper: {escape(paper.values_are)}.</p>\n' if paper.values_are else ""
     head = ["point", "paper", f"here: {comparison.metric.name}", "95 % interval", "seeds"]
-    return said + table(head, rows, "the paper's values beside ours")
+    return PageTable(head, rows, "the paper's values beside ours")
 
 
-def _comparison(comparison: Comparison) -> str:
+def _comparison(comparison: Comparison) -> PageTable:
     numbers = comparison.table()
     best = comparison.ranked()[:1]
     marked = {at for at, point in enumerate(comparison.points) if point in best}
-    better = "larger" if comparison.metric.goal == "maximize" else "smaller"
-    return (
-        f'<p class="soft">{escape(comparison.metric.name)}, {better} is better: mean and standard '
-        "deviation (sd) over n seeds, Student's 95 % interval of the mean (ci). The sd of a share "
-        "is at least what the number of its images leaves to chance.</p>\n"
-        + table(numbers.columns, numbers.printed(), "comparison of the points", marked)
-    )
+    return PageTable(numbers.columns, numbers.printed(), "comparison of the points", marked)
 
 
-def _drawings(content: PageContent) -> str:
-    figures = [
-        f'<figure>\n<div class="drawing">{inline(drawing.svg, f"f{at}", drawing.title)}</div>\n'
-        f"<figcaption>{escape(drawing.caption or drawing.title)}</figcaption>\n</figure>"
-        for at, drawing in enumerate(content.drawings)
-    ]
-    return "\n".join([*figures, bullets(content.notes, "soft")]).strip()
-
-
-def _failures(failures: Sequence[tuple[str, str]]) -> str:
-    """Each traceback once, under its last line, with the trials that it ended."""
+def _by_traceback(failures: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Each traceback once, with the trials that it ended."""
     trials: dict[str, list[str]] = {}
     for trial, traceback in failures:
         trials.setdefault(traceback.strip(), []).append(trial)
-    return "\n".join(
-        f"<details>\n<summary>{len(names)}x {escape(traceback.rpartition(chr(10))[2])}</summary>\n"
-        f"<p>{escape(', '.join(names))}</p>\n<pre>{escape(traceback)}</pre>\n</details>"
-        for traceback, names in trials.items()
-    )
+    return trials
 
 
-def _forecasts(forecasts: Sequence[Foreseen]) -> str:
+def _forecasts(forecasts: Sequence[Foreseen]) -> PageTable:
     rows = [
         [f.name, f.unit, _number(f.forecast), *_became(f.forecast, f.actual)] for f in forecasts
     ]
     head = ["quantity", "unit", "forecast", "actual", "actual / forecast"]
-    return table(head, rows, "forecast against actual") if rows else ""
+    return PageTable(head, rows, "forecast against actual")
 
 
 def _became(forecast: float, actual: float | None) -> list[str]:
     if actual is None:
         return ["not measured", ""]
     return [_number(actual), f"{actual / forecast:.2f}x" if forecast else ""]
-
-
-def _how_run(texts: Mapping[str, str]) -> str:
-    pairs = "\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in texts.items())
-    return f"<dl>\n{pairs}\n</dl>" if pairs else ""
 
 
 def _number(value: float) -> str:

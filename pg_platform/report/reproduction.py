@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from pg_platform.report.comparison import Comparison
-from pg_platform.report.page import bullets, document, opening, paper_part, table
+from pg_platform.report.page import PageTable, paper_values, rendered
 from pg_platform.report.paper_claims import Verdict
 from pg_platform.report.summary import answer
 from pg_platform.store.codes import mixture
@@ -27,20 +26,30 @@ class Entry:
     run_id: str
     caveats: Sequence[str] = ()
 
+    @property
+    def answer(self) -> str:
+        """What the sweep says, after a warning where its results come from several codes."""
+        return " ".join(filter(None, [mixture(self.comparison.codes), answer(self.comparison)]))
+
+    @property
+    def paper_values(self) -> PageTable | None:
+        """The paper's numbers beside ours."""
+        return paper_values(self.paper, self.comparison)
+
 
 def reproduction(title: str, entries: Sequence[Entry], missing: Sequence[str] = ()) -> str:
     """One HTML document that loads nothing: all claims at a glance, then sweep by sweep.
 
     `missing` are the sweeps of the collection that have no run yet. Texts are plain.
     """
-    notes = [f"{name} was not run yet." for name in missing]
-    parts = [
-        opening("", tally(entries)),
-        bullets(notes, "caveats"),
-        _at_a_glance(entries),
-        *map(_section, entries),
-    ]
-    return document(title, "\n".join(filter(None, parts)))
+    return rendered(
+        "reproduction.html",
+        title=title,
+        tally=tally(entries),
+        notes=[f"{name} was not run yet." for name in missing],
+        glance=_at_a_glance(entries),
+        entries=entries,
+    )
 
 
 def tally(entries: Sequence[Entry]) -> str:
@@ -51,21 +60,10 @@ def tally(entries: Sequence[Entry]) -> str:
     return f"{len(entries)} sweeps. {kinds}"
 
 
-def _at_a_glance(entries: Sequence[Entry]) -> str:
+def _at_a_glance(entries: Sequence[Entry]) -> PageTable:
     rows = [
         [entry.paper.answers if entry.paper else "", entry.name, verdict.claim.says, verdict.word]
         for entry in entries
         for verdict in entry.verdicts
     ]
-    head = ["paper", "sweep", "claim", "verdict"]
-    return table(head, rows, "the claims and their verdicts") if rows else ""
-
-
-def _section(entry: Entry) -> str:
-    paper = paper_part(entry.paper, entry.verdicts, entry.comparison)
-    link = f'<p class="soft">MLflow run of the sweep: <code>{escape(entry.run_id)}</code></p>'
-    first = mixture(entry.comparison.codes)
-    said = opening(entry.question, " ".join(filter(None, [first, answer(entry.comparison)])))
-    notes = bullets(list(entry.caveats), "caveats")
-    parts = [f"<h2>{escape(entry.name)}</h2>", said, paper, notes, link]
-    return "\n".join(["<section>", *filter(None, parts), "</section>"])
+    return PageTable(["paper", "sweep", "claim", "verdict"], rows, "the claims and their verdicts")
