@@ -110,7 +110,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     options = {each: load_options(find_evaluation(each).Options, overrides) for each in asked}
     lie_at = load_moved(moved)
     with closing(Store.open(root)) as store:
-        found = list(_targets(store, target))
+        found = list(targets(store, target))
         if (variant := _variant(store, target, found)) is not None:
             yield f"{variant}, which ran last of the sweeps called {target}"
         work = _Work(store, found, target, lie_at, device, fresh, address, lenient=name in GROUPS)
@@ -296,7 +296,7 @@ def _variant(
     return name if len(store.sweeps_named(target)) > 1 or name != target else None
 
 
-def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
+def targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
     """(run id, label, folder of checkpoints) of all that `target` names."""
     if Path(target).is_dir():
         folder = Path(target).resolve()

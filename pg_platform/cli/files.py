@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pg_platform.cli.exits import checked, refuse
-from pg_platform.config.paths import store_root, sweeps
+from pg_platform.cli.exits import checked
+from pg_platform.config.paths import store_root
 
 if TYPE_CHECKING:
     from pg_platform.sweep.load import Sweep
@@ -23,23 +23,13 @@ def print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> No
         click.echo(line)
 
 
-def _find_sweep(name: str) -> Path:
-    """A file by its path or by its name in sweeps/, with or without .yaml."""
-    places = (Path(name), sweeps() / name, sweeps() / f"{name}.yaml")
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
-        refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
-    return found
-
-
 def load_sweeps(
     file: str, overrides: Sequence[str], scale: str | None
 ) -> tuple[str | None, list[Sweep]]:
     """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
-    from pg_platform.sweep.load import is_collection, load_collection, load_sweep
+    from pg_platform.sweep.load import find_sweep, is_collection, load_collection, load_sweep
 
-    path = _find_sweep(file)
+    path = checked(partial(find_sweep, file))
     if not checked(partial(is_collection, path)):
         return None, [checked(partial(load_sweep, path, overrides, scale))]
     name, files = checked(partial(load_collection, path))

@@ -239,7 +239,7 @@ def write_again(sweep: Sweep, root: Path, to: Path | None) -> Iterator[str]:
     with closing(Store.open(root)) as store:
         runs = TrialRuns.found(store, sweep, partial(trial_folder, root))
         assert runs.parent is not None, "a sweep that was found has a run"
-        report = make_report(store, runs.parent, sweep, _trials(runs, sweep))
+        report = make_report(store, runs.parent, sweep, planned_trials(runs, sweep))
         yield f"sweep: {sweep.name}"
         if (told := mixture(report.comparison.codes)) is not None:
             yield told
@@ -314,7 +314,7 @@ def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
     """What the store has of one sweep, compared and judged anew."""
     found = TrialRuns.found(store, sweep, partial(trial_folder, root))
     assert found.parent is not None, "a sweep that was found has a run"
-    trials = _trials(found, sweep)
+    trials = planned_trials(found, sweep)
     runs = {run.tags["pg.trial_id"]: run for run in store.trials(found.parent)}
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
     story = Story(store, store.look(found.parent), sweep, trials, runs)
@@ -329,7 +329,7 @@ def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
     )
 
 
-def _trials(runs: TrialRuns, sweep: Sweep) -> list[Trial]:
+def planned_trials(runs: TrialRuns, sweep: Sweep) -> list[Trial]:
     """The plan, and what a search has added to it; a report takes over nothing.
 
     The data are taken for what they were when the trials ran: they may be gone, or others, since.
