@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,13 @@ from pg_platform.training.worker import local_place, place_facts
 
 ASKED_SECONDS = 0.1
 """How often the command looks whether it was asked to stop, while it waits for a word."""
+_SERVE = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from multiprocessing.connection import Connection
+from pg_platform.driver.own_process import serve
+serve(Connection(int(sys.argv[2])))
+"""
 _LEFT_TO_THE_COMMAND = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -55,7 +63,7 @@ class OwnProcess:
     """Trains one segment after the other. It starts with the first, and again after a death."""
 
     def __init__(self) -> None:
-        self.process: SpawnProcess | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -92,12 +100,12 @@ class OwnProcess:
 
     def _started(self) -> Connection:
         if self.connection is None:
-            context = multiprocessing.get_context("spawn")
-            self.connection, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs,), name="pg-train")
+            self.connection, theirs = Pipe()
+            # multiprocessing's own processes would run a user's script once more, from its top
+            command = [sys.executable, "-c", _SERVE, json.dumps(sys.path), str(theirs.fileno())]
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_COMMAND)
-            self.process.start()  # with the mask, until it ignores them
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # the child keeps it up to `serve`
             theirs.close()
         return self.connection
 
@@ -106,8 +114,7 @@ class OwnProcess:
         code = None
         if self.connection is not None and self.process is not None:
             self.connection.close()
-            self.process.join()
-            code = self.process.exitcode
+            code = self.process.wait()
         self.connection = self.process = None
         if code is None or code >= 0:
             return f"the training process ended with exit code {code} before its last word"
@@ -116,7 +123,7 @@ class OwnProcess:
         return f"the training process was killed by {name}{hint}"
 
 
-def _serve(connection: Connection) -> None:
+def serve(connection: Connection) -> None:
     """What the process runs: segments, until the command has gone.
 
     A terminal or a scheduler sends its signals to all processes of a command. The command hears
