@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -38,9 +39,14 @@ class BlockedImage:
         os.replace(self.kept, self.path)
 
     def kill_reader(
-        self, command: subprocess.Popen[str], *, parent: bool = False, mend: bool = False
+        self,
+        command: subprocess.Popen[str],
+        *,
+        parent: bool = False,
+        mend: bool = False,
+        by: signal.Signals = signal.SIGKILL,
     ) -> bool:
-        """Wait for a process that reads it and kill it, or its parent; False where none comes.
+        """Wait for a process that reads it and end it, or its parent; False where none comes.
 
         With `mend` the image is mended before.
         """
@@ -56,7 +62,7 @@ class BlockedImage:
             self.mend()
         ends = reader.parent() if parent else reader
         assert ends is not None, "the process that reads was started by the command"
-        ends.kill()
+        ends.send_signal(by)
         reader.wait()
         os.close(writing)
         return True

@@ -16,7 +16,8 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from pg_platform.cluster.executor import LostError
+from pg_platform.cluster.assignment import LostError
+from pg_platform.cluster.crashes import crash_of
 from pg_platform.driver.control import INTERRUPTS
 from pg_platform.driver.scheduler import Conductor
 from pg_platform.sweep.trials import Trial
@@ -123,7 +124,8 @@ def _loss(trial: Any) -> str:
             return f"{str(error).strip().rpartition(chr(10))[2]}\n{error}"
         case RayActorError() as error:
             node = "node has died" in str(error) or error.preempted
-            return f"its {'node' if node else 'process'} died\n{error}"
+            crash = None if node else crash_of(Path(trial.config["folder"]))
+            return f"{crash or ('its node died' if node else 'its process died')}\n{error}"
         case other:
             return f"its process was lost\n{other or trial.get_error()}"
 

@@ -14,8 +14,8 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util import get_current_placement_group
 
-from pg_platform.cluster.assignment import Assignment, request
-from pg_platform.cluster.executor import LastingError, LostError
+from pg_platform.cluster.assignment import Assignment, LastingError, LostError, request
+from pg_platform.cluster.crashes import crash_of
 from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.cluster.worker_process import Report, experiment_of, play
 from pg_platform.config.experiment import Resources
@@ -84,7 +84,7 @@ def _fit(
     try:
         trainer.fit()
     except ray_train.WorkerGroupError as error:
-        raise _gravest(error.worker_failures) from error
+        raise _gravest(error.worker_failures, Path(assignment.folder)) from error
     except ray_train.ControllerError as error:
         cause = error.controller_failure
         if type(cause).__name__ == _NO_PLACE:
@@ -119,12 +119,12 @@ def _sorted(error: BaseException, assignment: Assignment) -> LastingError | Lost
     return LastingError(text) if lasting(error) else LostError(text)
 
 
-def _gravest(failures: Mapping[int, Exception]) -> LastingError | LostError:
+def _gravest(failures: Mapping[int, Exception], folder: Path) -> LastingError | LostError:
     """What ended the group, of the failures by rank: those that lost a worker fail with it."""
     last = [error for error in failures.values() if isinstance(error, LastingError)]
     if last:
         return min(last, key=lambda error: shortage(str(error)) is None)
     dead = {rank: e for rank, e in failures.items() if not isinstance(e, LostError)}
     for rank, error in dead.items():
-        return LostError(f"the process of worker {rank} died\n{error}")
+        return LostError(f"{crash_of(folder) or f'the process of worker {rank} died'}\n{error}")
     return next(error for error in failures.values() if isinstance(error, LostError))

@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray import tune
 
-from pg_platform.cluster.assignment import Assignment
-from pg_platform.cluster.executor import LostError
+from pg_platform.cluster.assignment import Assignment, LostError
+from pg_platform.cluster.crashes import crashes_kept
 from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
@@ -46,16 +46,18 @@ def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
     experiment = experiment_of(assignment)
     report.facts(place_facts(experiment, place.device))
     poll = StopPoll(assignment.trial_id)
-    outcome = train(
-        experiment,
-        Path(assignment.folder),
-        place=place,
-        report=report,
-        should_stop=poll,
-        should_save=poll.should_save,
-        until=assignment.until,
-        warn=report.warn,
-    )
+    folder = Path(assignment.folder)
+    with crashes_kept(folder, place.rank):
+        outcome = train(
+            experiment,
+            folder,
+            place=place,
+            report=report,
+            should_stop=poll,
+            should_save=poll.should_save,
+            until=assignment.until,
+            warn=report.warn,
+        )
     report.end(outcome.value)
     return outcome
 
