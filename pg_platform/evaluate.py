@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
 
-from evals import evaluation_names
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import load_moved, load_options
-from pg_platform.config.paths import is_whole, path_keys
+from pg_platform.config.paths import evaluation_names, evaluations, is_whole, path_keys
 from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.driver.environment import prepare
@@ -30,7 +30,7 @@ from pg_platform.store.store import Store
 GROUPS = ("all", "paper")
 """Names that stand for several evaluations."""
 
-Call = tuple[str, Section, Path, torch.device, Mapping[str, str]]
+Call = tuple[str, str, Path, torch.device, Mapping[str, str]]
 """The arguments of `measure`."""
 
 
@@ -61,7 +61,32 @@ def find_evaluation(name: str) -> Evaluation | JointEvaluation:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(f"no evaluation {name}; {hint}there are: {', '.join(names)}")
-    module: Evaluation | JointEvaluation = importlib.import_module(f"evals.{name}")
+    return read_evaluation(evaluations() / f"{name}.py")
+
+
+def read_evaluation(file: Path) -> Evaluation | JointEvaluation:
+    """The evaluation in a Python file, by its path; what the file raises is raised.
+
+    The module is called `pg_platform.evals.NAME`, as a wheel has those that ship, and read once.
+    ValueError where it has not what an evaluation has.
+    """
+    name = f"pg_platform.evals.{file.stem}"
+    module = sys.modules.get(name)
+    if module is None or module.__file__ != str(file):
+        spec = spec_from_file_location(name, file)
+        assert spec is not None, "a .py file has a loader"
+        assert spec.loader is not None, "a .py file has a loader"
+        module = module_from_spec(spec)
+        sys.modules[name] = module  # where pydantic looks for the types of Options
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    if not isinstance(module, Evaluation | JointEvaluation):
+        raise ValueError(
+            f"{file}: wants `Options` and `evaluate(trained, options)`, as the files of evals/"
+        )
     return module
 
 
@@ -189,7 +214,8 @@ class _Work:
                 left.append((run_id, label, folder, key))
             else:
                 yield told_again(name, label, found)
-        calls = [(name, options, folder, self.device, self.moved) for _, _, folder, _ in left]
+        given = options.model_dump_json()
+        calls = [(name, given, folder, self.device, self.moved) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
             if isinstance(measured, Measured):
                 yield kept(self.store, run_id, name, label, measured, key)
@@ -233,15 +259,19 @@ class _Work:
 
 def measure(
     name: str,
-    options: Section,
+    options: str,
     folder: Path,
     device: torch.device,
     moved: Mapping[str, str] = MappingProxyType({}),
 ) -> Measured | ValueError:
-    """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot."""
+    """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot.
+
+    Its `options` are given as JSON: another process may not know the class of a file's.
+    """
     trained = load_trained(folder, device, moved)
+    evaluation = load_evaluation(name)
     try:
-        measured = load_evaluation(name).evaluate(trained, options)
+        measured = evaluation.evaluate(trained, evaluation.Options.model_validate_json(options))
     except ValueError as error:
         return error
     return _cautioned(measured, trained)

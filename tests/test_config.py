@@ -242,3 +242,18 @@ def test_config_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ("{device: cuda}", "cuda wants resources.gpus_per_worker above 0"),
+        ("{device: cpu, gpus_per_worker: 1}", "cpu wants resources.gpus_per_worker 0, got 1"),
+        ("{device: mps, workers: 2}", "wants 1 where resources.device is mps"),
+    ],
+)
+def test_a_device_that_the_other_resources_are_not_for_is_refused(
+    tmp_path: Path, resources: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, f"resources: {resources}")

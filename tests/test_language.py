@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from evals import evaluation_names
 from pg_platform.config.experiment import Experiment
+from pg_platform.config.paths import evaluation_names
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.evaluate import load_evaluation

@@ -273,6 +273,21 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         local_place(experiment.resources)
 
 
+def test_an_apple_gpu_that_is_not_there_is_refused() -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has an Apple GPU")
+    experiment = Experiment.model_validate(merged(SMALL, {"resources": {"device": "mps"}}))
+    with pytest.raises(ValueError, match=r"--set resources\.device=cpu"):
+        local_place(experiment.resources)
+
+
+@pytest.mark.parametrize("changes", [{"compile": True}, {"precision": "fp16"}])
+def test_what_mps_cannot_do_is_refused_where_auto_found_it(changes: dict[str, Any]) -> None:
+    experiment = Experiment.model_validate(merged(SMALL, changes))
+    with pytest.raises(ValueError, match="not supported on Apple's MPS"):
+        Learner(experiment, Place(torch.device("mps")))
+
+
 def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
     one = Experiment.model_validate(SMALL)
     two = Experiment.model_validate(merged(SMALL, {"resources": {"workers": 2}}))

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from evals import evaluation_names
 from pg_platform.cli.exits import exit_codes
 from pg_platform.cli.options import Command, set_option
-from pg_platform.config.paths import store_root
-
-if TYPE_CHECKING:
-    pass
+from pg_platform.config.paths import evaluation_names, store_root
 
 
 @click.command(cls=Command, epilog=f"Evaluations: {', '.join(evaluation_names())}.")

@@ -438,6 +438,9 @@ class Validation(Section):
 class Resources(Section):
     """Where a run lives. Nothing here changes its result, so nothing here is in its id.
 
+    `device` auto: the GPU that `gpus_per_worker` asks for; without one Apple's MPS where the only
+    worker's machine has it, else the CPU. MPS has no float64 (sums of metrics are float32 there),
+    no fp16, no compile and no second worker, and its memory is not divided between trials.
     `micro_batch` images of a worker's share go through the networks at a time, which bounds the
     memory; the contrast is over the whole batch all the same (Gao et al. 2021). A worker with a
     fraction of a GPU is held to that fraction of its memory. `gib_per_worker` of the host's memory
@@ -445,6 +448,7 @@ class Resources(Section):
     """
 
     workers: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     micro_batch: PositiveInt | None = None
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
@@ -496,6 +500,7 @@ class Experiment(Section):
                 f"wants a divisor of data.image_size {image} smaller than it, got {patch}",
                 "data.image_size",
             )
+        self._device_fits()
         workers = self.resources.workers
         if self.batch_size % workers:
             raise Wrong(
@@ -505,6 +510,25 @@ class Experiment(Section):
             )
         self._parts_fit(self.batch_size // workers)
         return self
+
+    def _device_fits(self) -> None:
+        """The device that is named is the one that the other keys are for."""
+        device, gpus = self.resources.device, self.resources.gpus_per_worker
+        if device == "cuda" and gpus == 0:
+            raise Wrong("resources.device", "cuda wants resources.gpus_per_worker above 0")
+        if device in ("cpu", "mps") and gpus > 0:
+            message = f"{device} wants resources.gpus_per_worker 0, got {gpus:g}"
+            raise Wrong("resources.device", message, "resources.gpus_per_worker")
+        if device != "mps":
+            return
+        for key, wrong, wanted in (
+            ("resources.workers", self.resources.workers > 1, "1"),
+            ("compile", self.compile, "false"),
+            ("precision", self.precision == "fp16", "auto, bf16 or float32"),
+        ):
+            if wrong:
+                message = f"wants {wanted} where resources.device is mps"
+                raise Wrong(key, message, "resources.device")
 
     def _parts_fit(self, share: int) -> None:
         """Groups of batch normalisation divide micro-batches, and those a worker's share."""

@@ -178,6 +178,17 @@ def sweeps() -> Path:
     return installed if installed.is_dir() else _CHECKOUT / "sweeps"
 
 
+def evaluations() -> Path:
+    """The folder of evaluations, likewise: a file each, read as files and not as a package."""
+    installed = _PACKAGE / "evals"
+    return installed if installed.is_dir() else _CHECKOUT / "evals"
+
+
+def evaluation_names() -> list[str]:
+    """The evaluations that ship."""
+    return sorted(path.stem for path in evaluations().glob("*.py"))
+
+
 def store_root() -> Path:
     """The absolute folder of database, artifacts and checkpoints, symbolic links followed.
 

@@ -71,8 +71,9 @@ class Decoder:
     def _batch(self, parts: list[_Decoded], device: torch.device) -> tuple[Tensor, Tensor]:
         for part in parts:
             self.images.report_broken(part.broken)
+        ahead = device.type == "cuda"  # MPS may read what is gone by then
         return (
-            torch.cat([part.views.to(device, non_blocking=True) for part in parts], dim=1),
+            torch.cat([part.views.to(device, non_blocking=ahead) for part in parts], dim=1),
             torch.tensor([position for part in parts for position in part.positions]),
         )
 

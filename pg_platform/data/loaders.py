@@ -154,7 +154,7 @@ def _cut(
         # All of them live on the device from the first batch on, and are cut there.
         pixels = images.pixels = images.pixels.to(device)
         for one in cuts:
-            chosen = pixels[one.positions.to(device, non_blocking=True)]
+            chosen = pixels[one.positions.to(device, non_blocking=pixels.is_cuda)]
             yield [_cut_in_memory(chosen, own, law, size) for own in one.uniform], one.positions
     else:
         for views, shown in Decoder(images, images.pixels, law, size).views(cuts, device):

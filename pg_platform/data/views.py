@@ -130,7 +130,7 @@ def _changed(part: Tensor, rows: slice, change: _Change) -> Tensor:
     if len(chosen) == len(part):
         return change.apply(part, rows)
     there = torch.tensor(chosen) - rows.start
-    there = there.to(part.device, non_blocking=True)
+    there = there.to(part.device, non_blocking=part.is_cuda)
     return part.index_copy_(0, there, change.apply(part[there], chosen))
 
 
@@ -145,7 +145,7 @@ def _changes(
     bands = colours.blur_weights(sigma, width)
 
     def blurred(pixels: Tensor, rows: _Rows) -> Tensor:
-        return colours.blur(pixels, bands[rows].to(pixels.device, non_blocking=True))
+        return colours.blur(pixels, bands[rows].to(pixels.device, non_blocking=pixels.is_cuda))
 
     return [
         _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
@@ -176,5 +176,5 @@ def _jitter_factors(uniform: Tensor, strengths: ColorJitter) -> Tensor:
 def _jitter(
     change: Callable[[Tensor, Tensor], Tensor], factors: Tensor, pixels: Tensor, rows: _Rows
 ) -> Tensor:
-    own = factors[rows].to(pixels.device, non_blocking=True)
+    own = factors[rows].to(pixels.device, non_blocking=pixels.is_cuda)
     return change(pixels, own.view(-1, 1, 1, 1))

@@ -37,8 +37,11 @@ def soft_rank(scores: Tensor, strength: float, implementation: Implementation) -
     on the CPU; `auto` is minimax on a GPU, where the other would have to wait, else isotonic,
     which was 1.1 times (K = 16, batch 32) to 70 times (400, 512) as fast (benchmarks/soft_rank.py).
     `fast_soft_sort` is the package of the paper's authors, on the CPU; ValueError without it.
-    An exported program has the ranks of `minimax` whatever was asked for.
+    An exported program has the ranks of `minimax` whatever was asked for. MPS has no double: the
+    CPU computes its ranks.
     """
+    if scores.device.type == "mps":
+        return soft_rank(scores.cpu(), strength, implementation).to(scores.device)
     if torch.compiler.is_exporting():  # a program holds torch's own operations only
         implementation = "minimax"
     match implementation:

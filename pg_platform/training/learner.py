@@ -29,7 +29,13 @@ from pg_platform.training.history import Row
 from pg_platform.training.newest import agreed
 from pg_platform.training.optimizer import build_optimizer, learning_rate, weight_decay
 from pg_platform.training.validation import validate
-from pg_platform.training.worker import Place, memory_format, peak_memory_gib
+from pg_platform.training.worker import (
+    Place,
+    check_supported,
+    memory_format,
+    peak_memory_gib,
+    sum_dtype,
+)
 
 _OF_THE_OPTIMIZER = {"lr", "grad_norm", "skipped_steps", "symbol_temperature"}
 
@@ -39,6 +45,7 @@ class Learner:
 
     def __init__(self, experiment: Experiment, place: Place) -> None:
         self.experiment, self.place = experiment, place
+        check_supported(experiment, place.device)
         check_room(experiment)
         self.images = open_images(experiment.data, "train")
         self.loader = GameLoader(
@@ -75,8 +82,9 @@ class Learner:
         progress = checkpoint.restore(
             choice.path, self.method, self.optimizer, self.gradients.scaler
         )
+        device = self.place.device
         self.sums = {
-            name: torch.tensor(total, dtype=torch.float64, device=self.place.device)
+            name: torch.tensor(total, dtype=sum_dtype(device), device=device)
             for name, total in progress.sums.items()
         }
         return progress
@@ -107,7 +115,7 @@ class Learner:
         noted |= self._update(progress.step, loss, norm)
         progress.step += 1
         for name, value in noted.items():
-            total = value.detach().double()
+            total = value.detach().to(sum_dtype(value.device))
             self.sums[name] = self.sums[name] + total if name in self.sums else total
 
     def finish_epoch(self, progress: Progress) -> Row:
@@ -194,12 +202,15 @@ class Learner:
         if (bad := self.guard.bad_step()) is not None:
             raise FloatingPointError(self._explained(bad, progress))
         if self.sums:
-            sums = torch.stack([total.to(self.place.device) for total in self.sums.values()])
+            sums = torch.stack([self._here(total) for total in self.sums.values()])
             self.sums = dict(zip(self.sums, self.place.mean(sums), strict=True))
         progress.sums = {name: total.item() for name, total in self.sums.items()}
         if self.experiment.batch_norm_images is not None:
             for statistics in running_statistics(batch_norms(self.method)):
                 statistics.copy_(self.place.mean(statistics))
+
+    def _here(self, total: Tensor) -> Tensor:
+        return total.to(self.place.device, sum_dtype(self.place.device))
 
     def _explained(self, step: int, progress: Progress) -> str:
         """Plays the bad step again, on the weights that it met, to see where it went wrong."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from pg_platform.config.metrics import VAL_IMAGES
 from pg_platform.data.loaders import Batch
 from pg_platform.methods import Method
+from pg_platform.training.worker import sum_dtype
 
 
 def validate(
@@ -55,12 +56,12 @@ def top_k_credit(scores: Tensor, k: int) -> Tensor:
     own = scores.diagonal(dim1=1, dim2=2).unsqueeze(2)
     better = (scores > own).sum(dim=2)
     equal = (scores == own).sum(dim=2)  # counts the diagonal itself
-    return ((k - better) / equal).clamp(0, 1).double()
+    return ((k - better) / equal).clamp(0, 1).to(sum_dtype(scores.device))
 
 
 def symbol_usage(sent: Tensor, vocab_size: int) -> dict[str, float]:
     """Distinct symbols and entropy in bits of the symbols that were sent, (symbols,) int64."""
-    counts = torch.bincount(sent, minlength=vocab_size).double()
+    counts = torch.bincount(sent, minlength=vocab_size).to(sum_dtype(sent.device))
     share = counts[counts > 0] / counts.sum()
     return {
         "msg/active_symbols": float((counts > 0).sum()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -72,21 +73,32 @@ class Agreement:
 
 
 def local_place(resources: Resources) -> Place:
-    """The only worker, in this process: a GPU if the experiment asks for one, else the CPU.
+    """The only worker, in this process, on the device that `resources.device` names.
 
-    Raises ValueError where a GPU is asked for and none is there; nothing falls back in silence.
+    Raises ValueError where that is asked for and not there; nothing falls back in silence.
     """
     check_device(resources)
     torch.set_num_threads(resources.cpus_per_worker)
-    if resources.gpus_per_worker == 0:
-        return Place(torch.device("cpu"))
-    device = torch.device("cuda")
+    device = torch.device(_device_type(resources))
     hold_to_share(resources, device)
     return Place(device)
 
 
+def _device_type(resources: Resources) -> str:
+    if resources.device != "auto":
+        return resources.device
+    if resources.gpus_per_worker > 0:
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def check_device(resources: Resources) -> None:
     """Raise ValueError where a GPU is asked for and this machine has none."""
+    if resources.device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(
+            "resources.device is mps and torch finds no Apple GPU here; run on the CPU with --set "
+            "resources.device=cpu"
+        )
     if resources.gpus_per_worker > 0 and not torch.cuda.is_available():
         raise ValueError(
             f"resources.gpus_per_worker is {resources.gpus_per_worker:g} and this machine shows no "
@@ -100,17 +112,38 @@ def hold_to_share(resources: Resources, device: torch.device) -> None:
         torch.cuda.set_per_process_memory_fraction(resources.gpus_per_worker, device)
 
 
+def check_supported(experiment: Experiment, device: torch.device) -> None:
+    """Raise ValueError where `device` is Apple's, found by `auto`, and cannot do what is asked."""
+    if device.type != "mps":
+        return
+    if experiment.compile or experiment.precision == "fp16":
+        wanted = "compile" if experiment.compile else "precision fp16"
+        raise ValueError(
+            f"{wanted} is not supported on Apple's MPS; leave it out, or run on the CPU with --set "
+            "resources.device=cpu"
+        )
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """In which sums over many steps are kept: float64, which MPS has not."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def peak_memory_gib(device: torch.device) -> float:
     """The most that this process has held at once: of the GPU where it computes, else of the host.
 
     In GiB. Of a GPU, what the allocator reserved and the context that CUDA keeps besides, which
-    the device counts as used and the allocator does not know of.
+    the device counts as used and the allocator does not know of. MPS shares the host's memory and
+    counts no peak: what its driver holds now.
     """
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / _GIB
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         context = max(0, total - free - torch.cuda.memory_reserved(device))
         return (torch.cuda.max_memory_reserved(device) + min(context, CONTEXT_BYTES)) / _GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _GIB
 
 
 def memory_gib(device: torch.device) -> float:
@@ -123,13 +156,13 @@ def memory_gib(device: torch.device) -> float:
 def memory_format(device: torch.device) -> torch.memory_format:
     """How images and weights lie in memory: channels last, as a GPU's fastest kernels want them.
 
-    On a CPU contiguous. There, in channels last, PyTorch adds up what batch normalisation needs of
-    a channel in float32, one value after another (an error of 1e-3 in its output at 3 million
-    values; contiguous it sums in double), and oneDNN's weight gradient of a strided 1x1 convolution
-    of few channels writes beyond its memory: a crash, a hang or wrong gradients
-    (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    On MPS and on a CPU contiguous. In channels last, PyTorch adds up on a CPU what batch
+    normalisation needs of a channel in float32, one value after another (an error of 1e-3 in its
+    output at 3 million values; contiguous it sums in double), and oneDNN's weight gradient of a
+    strided 1x1 convolution of few channels writes beyond its memory: a crash, a hang or wrong
+    gradients (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
-    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
@@ -142,6 +175,8 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
         case "fp16":
             return torch.float16
         case "auto":
+            if device.type == "mps":
+                return torch.float32
             able = (
                 torch.cuda.is_bf16_supported()
                 if device.type == "cuda"
@@ -152,7 +187,7 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
 
 def place_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
     """What a run's record says about where it ran: device, its memory, what `auto` meant, code."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     dtype = autocast_dtype(experiment, device)
     return {
         "device": name,
