@@ -134,9 +134,9 @@ def test_a_run_that_an_evaluation_does_not_fit_is_an_error_alone_and_told_in_a_g
     assert alone.returncode == 2
     assert "the speaker ranks no patches" in alone.stderr
     (folder,) = (home / "trials").iterdir()
-    told = measure("heat_maps", find_evaluation("heat_maps").Options(), folder, CPU)
+    told = measure("heat_maps", "{}", folder, CPU)
     assert isinstance(told, ValueError)
-    assert isinstance(measure("knn", Options(k=5), folder, CPU), Measured)
+    assert isinstance(measure("knn", Options(k=5).model_dump_json(), folder, CPU), Measured)
 
 
 @pytest.mark.slow
