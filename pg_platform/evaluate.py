@@ -14,10 +14,17 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from pg_platform.config.custom import import_file, source_of
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.overrides import load_moved, load_options
-from pg_platform.config.paths import evaluation_names, evaluations, is_whole, path_keys
+from pg_platform.config.paths import (
+    absolute,
+    evaluation_names,
+    evaluations,
+    is_whole,
+    path_keys,
+)
 from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.driver.environment import prepare
@@ -55,7 +62,9 @@ class JointEvaluation(Protocol):
 
 
 def find_evaluation(name: str) -> Evaluation | JointEvaluation:
-    """The evaluation `name`; ValueError with the list where there is none."""
+    """The evaluation `name`, or the one in a file NAME.py; ValueError where there is none."""
+    if is_file(name):
+        return _own_evaluation(Path(name))
     names = evaluation_names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
@@ -90,6 +99,26 @@ def read_evaluation(file: Path) -> Evaluation | JointEvaluation:
     return module
 
 
+def is_file(name: str) -> bool:
+    """Whether an evaluation is named by a Python file and not by one of evals/."""
+    return name.endswith(".py")
+
+
+def _own_evaluation(file: Path) -> Evaluation | JointEvaluation:
+    if file.stem in evaluation_names():
+        raise ValueError(f"{file}: {file.stem} is an evaluation already; rename the file")
+    module = import_file(file)
+    if not isinstance(module, Evaluation | JointEvaluation):
+        raise ValueError(
+            f"{file}: wants `Options` and `evaluate(trained, options)`, as the files of evals/"
+        )
+    if not (isinstance(module.Options, type) and issubclass(module.Options, Section)):
+        raise ValueError(
+            f"{file}: Options wants to be a class on pg_platform.config.section.Section"
+        )
+    return module
+
+
 def load_evaluation(name: str) -> Evaluation:
     """An evaluation of one run; ValueError where `name` is none or compares several."""
     found = find_evaluation(name)
@@ -116,7 +145,8 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     sweep's own run. What was computed before with equal options, from the same checkpoint, is
     not computed again unless `fresh`. Raises ValueError, CheckpointError or ConfigError.
 
-    `name` is one of evals/, or several with commas between. It may be `all`, or `paper` for those
+    `name` is one of evals/, the path of a Python file like those, or several with commas between.
+    It may be `all`, or `paper` for those
     with a table or figure of the paper; then one that cannot be had for a run is told with the
     reason, and the others go on.
 
@@ -129,6 +159,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
         raise ValueError("--gpu: torch finds no GPU here; without --gpu the CPU computes")
     device = torch.device("cuda" if gpu else "cpu")
     names = [name] if name in GROUPS else name.split(",")
+    names = [absolute(each) if is_file(each) else each for each in names]
     if overrides and (name in GROUPS or len(names) > 1):
         raise ValueError(f"{name} takes no --set: each evaluation has options of its own")
     asked = [] if name in GROUPS else names
@@ -202,11 +233,16 @@ class _Work:
 
     def lines(self, name: str, options: Section) -> Iterator[str]:
         """One line a result."""
-        evaluation = find_evaluation(name)
+        evaluation, file = find_evaluation(name), name
+        source = source_of(Path(file)) if is_file(file) else None
+        name = Path(file).stem if is_file(file) else name
         if isinstance(evaluation, JointEvaluation):
-            yield self._together(evaluation, name, options)
+            yield self._together(evaluation, name, options, source)
             return
-        keys = [result_key(name, options, [checkpoint_of(folder)]) for _, _, folder in self.targets]
+        keys = [
+            result_key(name, options, [checkpoint_of(folder)], source)
+            for _, _, folder in self.targets
+        ]
         left: list[tuple[str | None, str, Path, str]] = []
         for (run_id, label, folder), key in zip(self.targets, keys, strict=True):
             found = self._known(run_id, name, key, options)
@@ -215,7 +251,7 @@ class _Work:
             else:
                 yield told_again(name, label, found)
         given = options.model_dump_json()
-        calls = [(name, given, folder, self.device, self.moved) for _, _, folder, _ in left]
+        calls = [(file, given, folder, self.device, self.moved) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
             if isinstance(measured, Measured):
                 yield kept(self.store, run_id, name, label, measured, key)
@@ -224,10 +260,13 @@ class _Work:
             else:
                 raise measured
 
-    def _together(self, evaluation: JointEvaluation, name: str, options: Section) -> str:
+    def _together(
+        self, evaluation: JointEvaluation, name: str, options: Section, source: str | None
+    ) -> str:
         """The line of an evaluation of several runs, whose result belongs to their sweep."""
         sweep = sweep_of(self.store, [run_id for run_id, _, _ in self.targets])
-        key = result_key(name, options, [checkpoint_of(folder) for _, _, folder in self.targets])
+        checkpoints = [checkpoint_of(folder) for _, _, folder in self.targets]
+        key = result_key(name, options, checkpoints, source)
         found = self._known(sweep, name, key, options)
         if found is not None:
             return told_again(name, self.target, found)

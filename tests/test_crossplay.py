@@ -64,7 +64,7 @@ def renumbered(original: Trained) -> Trained:
     twin = agents({"speaker": {"patch_size": 4}})
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
     twin.game.load_state_dict(original.game.state_dict())
-    *_, last = twin.game.speaker.symbol.namer.children()
+    *_, last = twin.game.speaker.symbol.get_submodule("namer").children()
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         for tensor in (last.weight, last.bias, twin.game.listener.text.symbol_embedding):

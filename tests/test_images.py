@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pg_platform.config.experiment import (
     Cifar10,
+    CustomData,
     Data,
     Digits,
     Experiment,
@@ -126,6 +127,7 @@ def test_no_image_is_in_both_splits_and_the_share_is_as_asked(
     make: Callable[[Path], Data], tmp_path: Path
 ) -> None:
     data = make(tmp_path)
+    assert not isinstance(data, CustomData)
     train, val = open_images(data, "train"), open_images(data, "val")
     assert set(train.ids).isdisjoint(val.ids)
     count = len(train) + len(val)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pg_platform.config.experiment import Experiment, SoftRank
 from pg_platform.game.gates import BernoulliGates, build_gates
-from pg_platform.game.ranks import PatchRank, rank_shares, standardised
+from pg_platform.game.ranks import build_rank, rank_shares, standardised
 from pg_platform.game.sampling import Noise
-from pg_platform.game.speaker import PatchSpeaker, PatchSymbol
+from pg_platform.game.speaker import PatchSpeaker, build_symbol
 from tests.small import SMALL, merged, without_nulls
 
 SETTINGS = {"data": {"image_size": 32}, "speaker": {"patch_size": 8, "symbols_per_patch": 3}}
@@ -46,7 +46,7 @@ def test_a_symbol_depends_on_its_own_patch_only(
     row, column = 8 * (patch // 4), 8 * (patch % 4)
     changed = images.clone()
     changed[:, :, row : row + 8, column : column + 8] += 1
-    names = PatchSymbol(speaking(symbol=symbol))
+    names = build_symbol(speaking(symbol=symbol))
     with torch.no_grad():
         difference = (names(changed) - names(images)).abs().amax(dim=(0, 2, 3))
     assert difference[patch] > 1e-3
@@ -57,7 +57,7 @@ def test_symbols_of_a_transformer_depend_on_the_whole_image(images: Tensor) -> N
     symbol = {"kind": "vit", "width": 16, "depth": 1, "heads": 2}
     changed = images.clone()
     changed[:, :, :8, :8] += 1
-    names = PatchSymbol(speaking(symbol=symbol))
+    names = build_symbol(speaking(symbol=symbol))
     with torch.no_grad():
         difference = (names(changed) - names(images)).abs().amax(dim=(0, 2, 3))
     assert difference.min() > 1e-4
@@ -65,7 +65,7 @@ def test_symbols_of_a_transformer_depend_on_the_whole_image(images: Tensor) -> N
 
 def test_equal_patches_get_equal_logits(images: Tensor) -> None:
     tiled = images[:, :, :8, :8].repeat(1, 1, 4, 4)
-    logits = PatchSymbol(EXPERIMENT)(tiled)
+    logits = build_symbol(EXPERIMENT)(tiled)
     assert logits.shape == (6, PATCHES, 3, 8)
     torch.testing.assert_close(logits, logits[:, :1].expand_as(logits))
 
@@ -76,14 +76,14 @@ def test_the_first_logits_have_the_deviation_that_was_asked_for(
     images: Tensor, symbol: dict[str, Any], std: float
 ) -> None:
     """Logits far below the Gumbel noise would send noise, from which nothing is learned."""
-    names = PatchSymbol(speaking(symbol={**symbol, "initial_logit_std": std}))
+    names = build_symbol(speaking(symbol={**symbol, "initial_logit_std": std}))
     assert names(images).detach().std(dim=0).mean() == pytest.approx(std, rel=0.35)
 
 
 def test_without_a_deviation_the_first_logits_are_those_of_pytorch(images: Tensor) -> None:
     experiment = EXPERIMENT.model_dump()
     experiment["speaker"]["symbol"]["initial_logit_std"] = None
-    names = PatchSymbol(Experiment.model_validate(experiment))
+    names = build_symbol(Experiment.model_validate(experiment))
     assert names(images).detach().std() < 0.5
 
 
@@ -95,7 +95,7 @@ def test_scores_lie_where_their_patches_lie(patch: int, mirrored: int) -> None:
     flat = torch.zeros(16, 3, 32, 32)
     changed = flat.clone()
     changed[:, :, row : row + 8, column : column + 8] = torch.randn(16, 3, 8, 8)
-    rank = PatchRank(EXPERIMENT).eval()
+    rank = build_rank(EXPERIMENT).eval()
     with torch.no_grad():
         moved = (rank(flat) - rank(changed)).abs().mean(dim=0)
     assert moved[patch] > 2 * moved[mirrored]

@@ -46,8 +46,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Run the evaluation NAME on TARGET: a run id, a checkpoint's folder, or a sweep's name.
 
-    NAME is one of those below, several as knn,form, `all` of them, or `paper` for those of its
-    tables and figures.
+    NAME is one of those below, a Python file like those of evals/ (./my_eval.py), several as
+    knn,form, `all` of them, or `paper` for those of its tables and figures.
 
     The results go back to the same MLflow runs.
     """

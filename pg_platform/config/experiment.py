@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -13,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from pg_platform.config.custom import Custom
 from pg_platform.config.paths import Location
 from pg_platform.config.section import Section, Wrong
 
@@ -86,8 +88,19 @@ class Packed(_Photos):
     kind: Literal["packed"]
 
 
+class CustomData(Custom):
+    """Images of one's own: a class with `images(split)`, see data/image_set.py."""
+
+    needs: ClassVar[Mapping[str, str]] = {"images": "(split) -> Images"}
+    built_with: ClassVar[str] = "(data, options)"
+    is_module: ClassVar[bool] = False
+
+    image_size: PositiveInt = 32
+
+
 Data = Annotated[
-    Digits | Shapes | Cifar10 | Stl10 | ImageFolder | Parquet | Packed, Field(discriminator="kind")
+    Digits | Shapes | Cifar10 | Stl10 | ImageFolder | Parquet | Packed | CustomData,
+    Field(discriminator="kind"),
 ]
 
 
@@ -198,7 +211,17 @@ class VitSymbols(_Transformer, _Namer):
     hidden: PositiveInt = 768
 
 
-Symbols = Annotated[MlpSymbols | AffineSymbols | VitSymbols, Field(discriminator="kind")]
+class CustomSymbols(Custom):
+    """Logits (batch, patches, symbols per patch, vocabulary) of images (batch, 3, side, side)."""
+
+    needs: ClassVar[Mapping[str, str]] = {
+        "forward": "(images) -> logits (batch, patches, symbols per patch, vocabulary)"
+    }
+
+
+Symbols = Annotated[
+    MlpSymbols | AffineSymbols | VitSymbols | CustomSymbols, Field(discriminator="kind")
+]
 
 
 class ResNet9Rank(Section):
@@ -220,7 +243,13 @@ class VitRank(_Transformer):
     kind: Literal["vit"]
 
 
-Rank = Annotated[ResNet9Rank | MobileNetRank | VitRank, Field(discriminator="kind")]
+class CustomRank(Custom):
+    """Scores (batch, patches) of images (batch, 3, side, side): the higher, the sooner sent."""
+
+    needs: ClassVar[Mapping[str, str]] = {"forward": "(images) -> scores (batch, patches)"}
+
+
+Rank = Annotated[ResNet9Rank | MobileNetRank | VitRank | CustomRank, Field(discriminator="kind")]
 
 
 class SoftRank(Section):
@@ -284,8 +313,17 @@ class AdaptiveGate(_ShareGate):
     temperature: PositiveFloat = 1.0
 
 
+class CustomGate(Custom):
+    """Gates and importances (batch, patches) of images, see game/gates.py."""
+
+    needs: ClassVar[Mapping[str, str]] = {
+        "forward": "(images, noise) -> gates, importances, (batch, patches) each"
+    }
+
+
 Gate = Annotated[
-    BernoulliGate | TopGate | AllGate | RandomGate | AdaptiveGate, Field(discriminator="kind")
+    BernoulliGate | TopGate | AllGate | RandomGate | AdaptiveGate | CustomGate,
+    Field(discriminator="kind"),
 ]
 
 
@@ -343,7 +381,18 @@ class VitVision(_Transformer):
     kind: Literal["vit"]
 
 
-Vision = Annotated[ResNet18Vision | ResNet50Vision | VitVision, Field(discriminator="kind")]
+class CustomVision(Custom):
+    """Features of images: (batch, width), a map (batch, width, h, w) or tokens, the first <CLS>.
+
+    The module says in its attribute `width` how wide they are.
+    """
+
+    needs: ClassVar[Mapping[str, str]] = {"forward": "(images) -> features (batch, width)"}
+
+
+Vision = Annotated[
+    ResNet18Vision | ResNet50Vision | VitVision | CustomVision, Field(discriminator="kind")
+]
 
 
 class Head(Section):
@@ -428,6 +477,29 @@ class Sgd(_Optimizer):
 Optimizer = Annotated[AdamW | Sgd, Field(discriminator="kind")]
 
 
+class Game(Section):
+    """The game of the paper."""
+
+    kind: Literal["game"] = "game"
+
+
+class CustomMethod(Custom):
+    """Another way to learn from two views of each image: a `Method` of methods.py."""
+
+    needs: ClassVar[Mapping[str, str]] = {
+        "forward": "(views, *, progress, noise) -> loss, metrics",
+        "embed": "(views, *, progress, noise) -> text, image, metrics",
+        "contrast": "(text, image) -> loss, top1",
+        "networks": "() -> modules that torch.compile takes",
+        "resting": "(epoch) -> parameters that do not learn in it",
+        "play": "(views) -> Played",
+        "features": "(images) -> features (batch, width)",
+    }
+
+
+Method = Annotated[Game | CustomMethod, Field(discriminator="kind")]
+
+
 class Validation(Section):
     """Success is measured among `pool_size` candidates, so that batch sizes can be compared."""
 
@@ -481,6 +553,7 @@ class Experiment(Section):
     compile: bool = False
     batch_norm_images: Annotated[int, Field(ge=2)] | None = None
     worker_noise: Literal["own", "same"] = "own"
+    method: Method = Game()
     data: Data = Digits()
     views: Views = Views()
     speaker: Speaker = Speaker()
@@ -558,14 +631,27 @@ class Experiment(Section):
     @property
     def discrete(self) -> bool:
         """Whether every message is one-hot symbols times 0/1 gates (eq. 9)."""
-        return not (
-            isinstance(self.speaker.gate, BernoulliGate) and self.speaker.gate.sample == "soft"
-        )
+        match self.speaker.gate:
+            case BernoulliGate(sample=sample):
+                return sample == "hard"
+            case CustomGate() as gate:
+                return bool(getattr(gate.load(), "discrete", True))
+        return True
+
+    def custom(self) -> Iterator[tuple[str, Custom]]:
+        """The classes from outside the package, each with its key."""
+        for key in CUSTOM:
+            section: Any = self
+            for part in key.split("."):
+                section = getattr(section, part)
+            if isinstance(section, Custom):
+                yield key, section
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the result: not where the run lives, nor where its data lie.
 
-        With the authors' gather or noise the number of workers decides too.
+        With the authors' gather or noise the number of workers decides too. Of images of one's own
+        `data.identity` tells all but their size.
         """
         deciding = self.model_dump(
             mode="json",
@@ -575,6 +661,27 @@ class Experiment(Section):
                 "data": {"path", "val_path", "loader_processes"},
             },
         )
+        if isinstance(self.method, Game):
+            del deciding["method"]  # it was the only one when the first ids were given
+        for key, section in self.custom():
+            *way, last = key.split(".")
+            inner = deciding[way[0]] if way else deciding
+            inner[last] = (
+                section.model_dump(include={"kind", "image_size"})
+                if isinstance(section, CustomData)
+                else section.deciding()
+            )
         if self.contrast.gather == "detached" or self.worker_noise == "same":
             deciding["workers"] = self.resources.workers
         return deciding
+
+
+CUSTOM = ("method", "data", "speaker.symbol", "speaker.rank", "speaker.gate", "listener.vision")
+"""The keys that can hold a class from outside the package."""
+FOLDERS = tuple(f"{key}.folder" for key in CUSTOM)
+"""Where their modules lie, which decides no result."""
+
+
+def is_option(key: str) -> bool:
+    """Whether a dotted key may be one of the options of a class from outside the package."""
+    return any(key.startswith(f"{each}.options.") for each in CUSTOM)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pg_platform.config.custom import with_folders
 from pg_platform.config.errors import Place, Problem, one_of
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import RECIPES, absolute, path_keys, recipe_names, with_absolute_paths
@@ -98,7 +99,7 @@ def layered(
     recipe = _recipe(_over(file, sets, []), problems)
     for key in reversed(under):
         recipe = Branch(recipe.place, {key: recipe.place}, {key: recipe})
-    return _over(merge(recipe, file), sets, problems)
+    return with_folders(_over(merge(recipe, file), sets, problems), path.parent, problems)
 
 
 def overridden(root: Branch, overrides: Sequence[str], problems: list[Problem]) -> Branch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin
@@ -16,6 +16,7 @@ from pg_platform.config.errors import Problem, Wrong, closest, one_of
 from pg_platform.config.yaml_tree import (
     Branch,
     KeyPath,
+    Node,
     at,
     depth,
     dotted,
@@ -30,6 +31,13 @@ def members(field: FieldInfo) -> tuple[type[BaseModel], ...]:
     """The sections that a key can hold: none for a leaf, several where `kind` chooses."""
     candidates = (field.annotation, *get_args(field.annotation))
     return tuple(t for t in candidates if isinstance(t, type) and issubclass(t, BaseModel))
+
+
+class SectionOf:
+    """Marks a key whose section the keys beside it decide: `choose` gives it from them, or None."""
+
+    def __init__(self, choose: Callable[[Mapping[str, Any]], type[BaseModel] | None]) -> None:
+        self.choose = choose
 
 
 def kind(section: type[BaseModel]) -> str:
@@ -53,8 +61,8 @@ class Traced(NamedTuple):
     nullable: bool
 
 
-def trace(section: type[BaseModel], loc: KeyPath) -> Traced:
-    """Follow a location from `section`, leaving out the kinds that pydantic puts into it."""
+def trace(section: type[BaseModel], loc: KeyPath, root: Branch) -> Traced:
+    """Follow a location in `root`, a `section`, leaving out the kinds that pydantic puts in it."""
     path: list[str | int] = []
     sections: tuple[type[BaseModel], ...] = (section,)
     field: FieldInfo | None = None
@@ -68,11 +76,19 @@ def trace(section: type[BaseModel], loc: KeyPath) -> Traced:
             skip_name = False
             continue
         field = sections[0].model_fields.get(str(part)) if sections else None
-        sections = members(field) if field else ()
+        sections = _chosen(field, at(root, tuple(path[:-1]))) if field else ()
         skip_kind = field is not None and field.discriminator is not None
         skip_name = field is not None and get_origin(field.annotation) is dict
     nullable = field is not None and NoneType in get_args(field.annotation)
     return Traced(tuple(path), sections, nullable)
+
+
+def _chosen(field: FieldInfo, beside: Node | None) -> tuple[type[BaseModel], ...]:
+    mark = next((each for each in field.metadata if isinstance(each, SectionOf)), None)
+    if mark is None or not isinstance(beside, Branch):
+        return members(field)
+    section = mark.choose(plain(beside))
+    return () if section is None else (section,)
 
 
 @dataclass(frozen=True)
@@ -155,11 +171,11 @@ def _error(section: type[BaseModel], tree: Branch) -> ValidationError | None:
 
 
 def _finding(details: ErrorDetails, section: type[BaseModel], root: Branch) -> Finding:
-    traced = trace(section, details["loc"])
+    traced = trace(section, details["loc"], root)
     path, context = traced.path, details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            parent = trace(section, details["loc"][:-1])
+            parent = trace(section, details["loc"][:-1], root)
             return Finding(path, _unknown(parent, str(path[-1])), unknown=True)
         case "missing":
             return Finding(path, "is missing")
@@ -179,7 +195,7 @@ def _unknown(parent: Traced, key: str) -> str:
     known = [name for section in parent.sections for name in section.model_fields]
     deeper = [name for section in parent.sections for name in dotted_keys(section)]
     near = closest(key, known + deeper)
-    remedy = f"did you mean '{near}'?" if near else f"known keys: {', '.join(known)}"
+    remedy = f"did you mean '{near}'?" if near else f"known keys: {', '.join(known) or 'none'}"
     return f"unknown key; {remedy}"
 
 
@@ -221,5 +237,5 @@ _WANTED = {
 def _example(sections: Sequence[type[BaseModel]]) -> str:
     if len(sections) > 1:
         return f"wants keys and values, such as {{kind: {kind(sections[0])}}}"
-    keys = list(sections[0].model_fields)
+    keys = list(sections[0].model_fields) if sections else []
     return f"wants {{{keys[0]}: ...}}" if len(keys) == 1 else f"wants keys ({', '.join(keys)})"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
 
 from pg_platform.config.experiment import (
     Cifar10,
+    CustomData,
     Data,
     Digits,
     ImageFolder,
@@ -17,6 +19,7 @@ from pg_platform.config.experiment import (
     Shapes,
     Stl10,
 )
+from pg_platform.config.paths import path_keys
 from pg_platform.data.listing import folder_images, parquet_roles
 from pg_platform.data.packs import read_manifest
 
@@ -29,7 +32,8 @@ def identity(data: Data) -> str:
 
     The names and sizes of the files of a folder decide, and the footers of parquet files, which
     hold the sizes and statistics of their columns; of a pack, the hashes in its manifest: a set of
-    any size is known in seconds.
+    any size is known in seconds. Of a class from outside the package its source and options
+    decide, and names and sizes of the files below those of its options that are paths.
     Raises ValueError where the files are not there.
     """
     return f"{data.kind}-{hashlib.sha256(_deciding(data)).hexdigest()[:12]}"
@@ -53,6 +57,8 @@ def _deciding(data: Data) -> bytes:
             return _lines(_parquet_lines(data))
         case Packed():
             return _lines(_pack_lines(data))
+        case CustomData():
+            return _lines(_custom_lines(data))
         case _:
             assert_never(data)
 
@@ -78,6 +84,17 @@ def _parquet_lines(data: Parquet) -> Iterable[str]:
 def _pack_lines(data: Packed) -> Iterable[str]:
     for shard in read_manifest(data.path).shards:
         yield f"{shard.pixels} {shard.index}"
+
+
+def _custom_lines(data: CustomData) -> Iterable[str]:
+    options = data.options.model_dump(mode="json")
+    paths = {key: options.pop(key) for key in path_keys(type(data.options)) if key in options}
+    yield f"{data.target} {data.source} {json.dumps(options, sort_keys=True)}"
+    for key, path in paths.items():
+        place = Path(path or "")
+        files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.is_file())
+        yield f"{key} {path if path is None or not place.exists() else 'files'}"
+        yield from (f"{f.relative_to(place).as_posix()} {f.stat().st_size}" for f in files)
 
 
 def _footer(file: Path) -> bytes:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from pg_platform.config.custom import told_in_place
 from pg_platform.config.errors import DataError
 from pg_platform.config.experiment import (
     Cifar10,
+    CustomData,
     Data,
     Digits,
     ImageFolder,
@@ -94,6 +96,8 @@ def open_images(data: Data, split: Split) -> Images:
     """
     images = _open(data, split)
     if not len(images):
+        if isinstance(data, CustomData):
+            raise ValueError(f"data: {data.target} has no image in the {split} split")
         raise ValueError(
             f"data: the {split} split has no image; data.val_fraction is {data.val_fraction:g}, "
             f"and a {'larger' if split == 'val' else 'smaller'} one gives it more"
@@ -119,8 +123,34 @@ def _open(data: Data, split: Split) -> Images:
             return open_parquet(data, split)
         case Packed():
             return open_packed(data, split)
+        case CustomData():
+            return _custom(data, split)
         case _:
             assert_never(data)
+
+
+def _custom(data: CustomData, split: Split) -> Images:
+    """Of a class from outside; ValueError where it gives none that the loaders can take."""
+    own = data.load()
+    try:
+        images = own(data, data.options).images(split)
+    except Exception as error:
+        raise ValueError(f"data: {data.target}: {told_in_place(error, data.folder)}") from error
+    if not isinstance(images, Images):
+        given = type(images).__name__
+        raise ValueError(f"data: {data.target}.images wants to give Images, it gives {given}")
+    count = len(images.labels)
+    if len(images.ids) != count:
+        raise ValueError(f"data: {data.target} gives {count} labels and {len(images.ids)} ids")
+    pixels = images.pixels
+    if isinstance(pixels, Tensor) and (
+        pixels.dtype != torch.uint8 or pixels.shape[:2] != (count, 3) or pixels.ndim != 4
+    ):
+        raise ValueError(
+            f"data: {data.target}: pixels want to be ({count}, 3, h, w) uint8, they are "
+            f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
+        )
+    return images
 
 
 def _digits(data: Digits, split: Split) -> Images:

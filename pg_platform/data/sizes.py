@@ -8,6 +8,7 @@ from typing import assert_never
 
 from pg_platform.config.experiment import (
     Cifar10,
+    CustomData,
     Data,
     Digits,
     Experiment,
@@ -94,6 +95,10 @@ def split_sizes(data: Data) -> dict[Split, int]:
             return _parquet(data)
         case Packed():
             return _packed(data)
+        case CustomData():
+            from pg_platform.data.images import open_images
+
+            return {"train": len(open_images(data, "train")), "val": len(open_images(data, "val"))}
         case _:
             assert_never(data)
 

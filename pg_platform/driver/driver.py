@@ -16,6 +16,7 @@ from pg_platform.data.identity import identity
 from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.driver.control import INTERRUPTS, Control
+from pg_platform.driver.dry_run import check_custom
 from pg_platform.driver.early_stopping import Judge
 from pg_platform.driver.gpu_packing import told_share
 from pg_platform.driver.live_table import Screen
@@ -92,6 +93,7 @@ class _Planned:
         if point is None:
             return []
         check_sizes([point.experiment])
+        check_custom([point.experiment])
         return trials_of_point(self.sweep, point, identity, choice)
 
 
@@ -106,6 +108,7 @@ def run_sweep(
     retry = retry or Retry()
     planned = _Planned(sweep, list(plan(sweep, identity)))
     check_sizes(sweep.experiments)
+    check_custom(sweep.experiments)
     _check_room(sweep.experiments)
     _check_pixels(sweep.experiments)
     with only_driver(root, sweep.name), ExitStack() as at_end:
@@ -153,6 +156,7 @@ def run_sweep(
 def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> TrainResult:
     """Run one trial, or not at all if the store holds it as finished."""
     check_sizes([trial.experiment])
+    check_custom([trial.experiment])
     _check_room([trial.experiment])
     _check_pixels([trial.experiment])
     folder = trial_folder(root, trial)

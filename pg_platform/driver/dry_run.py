@@ -208,6 +208,7 @@ def dry_run(
     """
     trials = plan(sweep, identity)
     check_sizes(sweep.experiments)
+    check_custom(sweep.experiments)
     with closing(Store.open(root)) as store:
         look = _Look(sweep, root, retry, store, trials)
         dry = look.dry_run(slots)
@@ -215,6 +216,14 @@ def dry_run(
             _calibrate(dry, root)
             dry = look.dry_run(slots)
     return dry
+
+
+def check_custom(experiments: Sequence[Experiment]) -> None:
+    """Try what comes from outside the package; without such a class nothing is imported for it."""
+    if any(any(experiment.custom()) for experiment in experiments):
+        from pg_platform import methods
+
+        methods.check_custom(experiments)
 
 
 def refuse_other_sweeps(sweeps: Sequence[Sweep], root: Path) -> None:

@@ -140,8 +140,8 @@ def serve(connection: Connection) -> None:
 
 
 def _trained(order: Order, connection: Connection) -> Outcome | Failed:
-    experiment = Experiment.model_validate_json(order.experiment)
     try:
+        experiment = Experiment.model_validate_json(order.experiment)
         place = local_place(experiment.resources)
         connection.send(place_facts(experiment, place.device))
         return train(

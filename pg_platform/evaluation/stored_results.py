@@ -14,16 +14,20 @@ from pg_platform.report.statistics import told
 from pg_platform.store.store import Store
 
 
-def result_key(name: str, options: Section, checkpoints: Sequence[Path]) -> str:
+def result_key(
+    name: str, options: Section, checkpoints: Sequence[Path], source: str | None = None
+) -> str:
     """The file in which a run holds what `name` found with these options on these checkpoints.
 
-    Where an option names a file, its content counts too.
+    Where an option names a file, its content counts too. `source` is that of an evaluation from
+    outside the package.
     """
     alone = len(checkpoints) == 1
     those = [path.name if alone else f"{path.parent.name}/{path.name}" for path in checkpoints]
     given = options.model_dump(mode="json")
     files = [value for value in given.values() if isinstance(value, str) and Path(value).is_file()]
-    asked = json.dumps([given, *those, *map(_content, files)], sort_keys=True)
+    own = [] if source is None else [source]
+    asked = json.dumps([given, *those, *map(_content, files), *own], sort_keys=True)
     return f"{name}/result-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 

@@ -16,6 +16,7 @@ from pg_platform.config.experiment import (
     AdaptiveGate,
     AllGate,
     BernoulliGate,
+    CustomGate,
     Experiment,
     RandomGate,
     SoftRank,
@@ -23,7 +24,8 @@ from pg_platform.config.experiment import (
 )
 from pg_platform.config.seeds import stream
 from pg_platform.game.batch_norm import BatchNorm2d
-from pg_platform.game.ranks import PatchRank, rank_shares, standardised
+from pg_platform.game.custom import build_custom
+from pg_platform.game.ranks import build_rank, rank_shares, standardised
 from pg_platform.game.sampling import Noise, bernoulli_gate, straight_through
 
 
@@ -31,15 +33,17 @@ def build_gates(experiment: Experiment) -> nn.Module:
     """The gate that `speaker.gate` names."""
     match experiment.speaker.gate:
         case BernoulliGate() as gate:
-            return BernoulliGates(gate, experiment.speaker.soft_rank, PatchRank(experiment))
+            return BernoulliGates(gate, experiment.speaker.soft_rank, build_rank(experiment))
         case TopGate() as gate:
-            return TopGates(gate, experiment.speaker.soft_rank, PatchRank(experiment))
+            return TopGates(gate, experiment.speaker.soft_rank, build_rank(experiment))
         case AdaptiveGate() as gate:
-            return AdaptiveGates(gate, PatchRank(experiment))
+            return AdaptiveGates(gate, build_rank(experiment))
         case AllGate():
             return AllGates(experiment.patches)
         case RandomGate() as gate:
             return RandomGates(gate, experiment.patches)
+        case CustomGate() as gate:
+            return build_custom(gate, experiment)
         case gate:
             assert_never(gate)
 
@@ -47,7 +51,7 @@ def build_gates(experiment: Experiment) -> nn.Module:
 class BernoulliGates(nn.Module):
     """Each patch by chance, with a logit that its soft rank decides."""
 
-    def __init__(self, gate: BernoulliGate, ranks: SoftRank, rank: PatchRank) -> None:
+    def __init__(self, gate: BernoulliGate, ranks: SoftRank, rank: nn.Module) -> None:
         super().__init__()
         self.settings, self.ranks, self.rank = gate, ranks, rank
 
@@ -71,7 +75,7 @@ class BernoulliGates(nn.Module):
 class TopGates(nn.Module):
     """The patches of the highest ranks, always as many; the gradient is that of a sigmoid."""
 
-    def __init__(self, gate: TopGate, ranks: SoftRank, rank: PatchRank) -> None:
+    def __init__(self, gate: TopGate, ranks: SoftRank, rank: nn.Module) -> None:
         super().__init__()
         self.settings, self.ranks, self.rank = gate, ranks, rank
 
@@ -90,7 +94,7 @@ class TopGates(nn.Module):
 class AdaptiveGates(nn.Module):
     """Each patch by chance, with a logit that is normalised over the batch and not per image."""
 
-    def __init__(self, gate: AdaptiveGate, rank: PatchRank) -> None:
+    def __init__(self, gate: AdaptiveGate, rank: nn.Module) -> None:
         super().__init__()
         self.settings, self.rank = gate, rank
         self.norm = BatchNorm2d(1, affine=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pg_platform.config.experiment import (
+    CustomVision,
     Experiment,
     Head,
     ResNet18Vision,
@@ -23,6 +24,7 @@ from pg_platform.game.backbones import (
     Bottleneck,
     ResNet,
 )
+from pg_platform.game.custom import build_custom, features_width
 from pg_platform.game.message import Message
 from pg_platform.game.transformer import Block, PatchTransformer, linear
 from pg_platform.game.wide_head import WidePair
@@ -54,8 +56,13 @@ class PatchListener(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Vision features before the projection, float32: a pooled map, or the final <CLS>."""
-        features: Tensor = self.vision(images)  # (batch, channels, h, w) or (batch, tokens, width)
-        return features.float().mean(dim=(2, 3)) if features.ndim == 4 else features[:, 0].float()
+        features: Tensor = self.vision(images)
+        match features.ndim:
+            case 4:  # (batch, channels, h, w)
+                return features.float().mean(dim=(2, 3))
+            case 3:  # (batch, tokens, width)
+                return features[:, 0].float()
+        return features.float()
 
 
 class TextEncoder(nn.Module):
@@ -105,6 +112,9 @@ def _vision(experiment: Experiment) -> tuple[nn.Module, int]:
             patches, side = experiment.patches, experiment.speaker.patch_size
             vit = PatchTransformer(patches, side, width, depth=depth, heads=heads, cls=True)
             return vit, width
+        case CustomVision() as custom:
+            network = build_custom(custom, experiment)
+            return network, features_width(network)
         case vision:
             assert_never(vision)
     if chosen.zero_init_residual:

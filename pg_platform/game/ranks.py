@@ -10,20 +10,37 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_small
 
-from pg_platform.config.experiment import Experiment, MobileNetRank, ResNet9Rank, SoftRank, VitRank
+from pg_platform.config.experiment import (
+    CustomRank,
+    Experiment,
+    MobileNetRank,
+    ResNet9Rank,
+    SoftRank,
+    VitRank,
+)
 from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, ResNet
 from pg_platform.game.batch_norm import BatchNorm2d
+from pg_platform.game.custom import build_custom
 from pg_platform.game.soft_rank import soft_rank
 from pg_platform.game.transformer import PatchTransformer
+
+
+def build_rank(experiment: Experiment) -> nn.Module:
+    """The network that `speaker.rank` names: scores (batch, patches) of images."""
+    match experiment.speaker.rank:
+        case CustomRank() as custom:
+            return build_custom(custom, experiment)
+        case rank:
+            return PatchRank(experiment, rank)
 
 
 class PatchRank(nn.Module):
     """A network that looks at the whole image and gives each patch a score."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, rank: ResNet9Rank | MobileNetRank | VitRank) -> None:
         super().__init__()
         self.grid = experiment.data.image_size // experiment.speaker.patch_size
-        self.backbone, width = _backbone(experiment)
+        self.backbone, width = _backbone(experiment, rank)
         # No bias: only differences between patches decide.
         self.score = nn.Linear(width, 1, bias=False)
 
@@ -55,10 +72,12 @@ def rank_shares(scores: Tensor, settings: SoftRank) -> Tensor:
     return soft_rank(scores, settings.strength, settings.implementation) / patches
 
 
-def _backbone(experiment: Experiment) -> tuple[nn.Module, int]:
+def _backbone(
+    experiment: Experiment, rank: ResNet9Rank | MobileNetRank | VitRank
+) -> tuple[nn.Module, int]:
     """The network of an experiment's PatchRank, and how wide its features are."""
     side = experiment.speaker.patch_size
-    match experiment.speaker.rank:
+    match rank:
         case ResNet9Rank(width=width):
             # As many halvings as leave a map no coarser than the grid of patches.
             halvings = min(MOST_HALVINGS, side.bit_length() - 1)
@@ -72,7 +91,7 @@ def _backbone(experiment: Experiment) -> tuple[nn.Module, int]:
                 experiment.patches, side, width, depth=depth, heads=heads, cls=False
             )
             return vit, width
-        case rank:
+        case _:
             assert_never(rank)
 
 

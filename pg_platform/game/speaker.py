@@ -9,25 +9,38 @@ from torch import Tensor, nn
 
 from pg_platform.config.experiment import (
     AffineSymbols,
+    CustomSymbols,
     Experiment,
     MlpSymbols,
     VitSymbols,
 )
+from pg_platform.game.custom import build_custom
 from pg_platform.game.gates import build_gates
 from pg_platform.game.message import Message
 from pg_platform.game.sampling import Noise, gumbel_softmax
 from pg_platform.game.transformer import PatchTransformer
 
 
+def build_symbol(experiment: Experiment) -> nn.Module:
+    """What names patches: logits (batch, patches, symbols per patch, vocabulary) of images."""
+    match experiment.speaker.symbol:
+        case CustomSymbols() as custom:
+            return build_custom(custom, experiment)
+        case symbol:
+            return PatchSymbol(experiment, symbol)
+
+
 class PatchSymbol(nn.Module):
     """Symbol logits of each patch: from its own pixels, or with `vit` from the whole image."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(
+        self, experiment: Experiment, symbol: MlpSymbols | AffineSymbols | VitSymbols
+    ) -> None:
         super().__init__()
         speaker = experiment.speaker
         self.shape = (speaker.symbols_per_patch, speaker.vocab_size)
-        self.tokens, width = _tokens(experiment)
-        self.namer = _namer(speaker.symbol, width, math.prod(self.shape))
+        self.tokens, width = _tokens(experiment, symbol)
+        self.namer = _namer(symbol, width, math.prod(self.shape))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, patches, symbols per patch, vocabulary); patches row by row."""
@@ -49,10 +62,12 @@ class Pixels(nn.Module):
         return patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
-def _tokens(experiment: Experiment) -> tuple[nn.Module, int]:
+def _tokens(
+    experiment: Experiment, symbol: MlpSymbols | AffineSymbols | VitSymbols
+) -> tuple[nn.Module, int]:
     """What each patch is named from, and how wide that is."""
     side = experiment.speaker.patch_size
-    match experiment.speaker.symbol:
+    match symbol:
         case VitSymbols(width=width, depth=depth, heads=heads):
             vit = PatchTransformer(
                 experiment.patches, side, width, depth=depth, heads=heads, cls=False
@@ -92,7 +107,7 @@ class PatchSpeaker(nn.Module):
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__()
-        self.symbol = PatchSymbol(experiment)
+        self.symbol = build_symbol(experiment)
         self.gates = build_gates(experiment)
 
     def forward(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pg_platform.config.experiment import Data
+from pg_platform.config.experiment import FOLDERS, Data
 from pg_platform.config.paths import absolute
 from pg_platform.store.runs import flat
 from pg_platform.store.stored_run import StoredRun
@@ -16,7 +16,7 @@ from pg_platform.sweep.trials import SHORT, Trial
 
 _ELSEWHERE = ("resources.", "checkpoints.")
 _PATHS = {"data.path", "data.val_path"}
-_PLACES = {"seed", "data.loader_processes"} | _PATHS
+_PLACES = {"seed", "data.loader_processes", *FOLDERS} | _PATHS
 """Keys that do not decide a result, or that are told of in another way."""
 _MOST_TOLD = 4
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from pg_platform.config.errors import closest
-from pg_platform.config.experiment import Experiment
+from pg_platform.config.experiment import Experiment, is_option
 from pg_platform.config.paths import is_whole, path_keys
 from pg_platform.config.validation import dotted_keys
 
@@ -294,7 +294,7 @@ class _Parser:
         known = [name for name in dotted_keys(Experiment) if name != "seed"]
         if key == "seed":
             _refuse(column, "a point has all seeds, so 'seed' decides nothing; leave it out")
-        if key not in known:
+        if key not in known and not is_option(key):
             near = closest(key, known)
             remedy = f"did you mean '{near}'?" if near else "write a dotted key of an experiment"
             _refuse(column, f"unknown key '{key}'; {remedy}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pg_platform.config.errors import Problem, closest
-from pg_platform.config.experiment import Experiment
+from pg_platform.config.experiment import CUSTOM, Experiment, is_option
 from pg_platform.config.overrides import PARAMETERS, blocked
 from pg_platform.config.validation import dotted_keys, findings
 from pg_platform.config.yaml_tree import (
@@ -174,7 +174,10 @@ def unvaried(key: str) -> str | None:
         if f"{key}.".startswith(f"{banned}."):
             return reason
     known = list(dict.fromkeys(dotted_keys(Experiment)))
-    if key in known:
+    if any(key in (f"{each}.target", f"{each}.folder", f"{each}.source") for each in CUSTOM):
+        section = key.rpartition(".")[0]
+        return f"belongs to its class; vary {section}, with {{kind: custom, target: ...}} as values"
+    if key in known or is_option(key):
         return None
     near = closest(key, [name for name in known if name not in NOT_VARIED])
     return "no such key in an experiment" + (f"; did you mean '{near}'?" if near else "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pg_platform.config.errors import ConfigError
-from pg_platform.config.experiment import Data, Experiment
+from pg_platform.config.experiment import Data, Experiment, Game
 from pg_platform.sweep.grid import Point
 
 if TYPE_CHECKING:  # a sweep's name is made with the labels below
@@ -174,14 +174,16 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "seed": True,
     "epochs": True,
     "worker_noise": True,
-    "data": {"val_fraction", "count", "seed"},
+    "method": {"folder"},
+    "data": {"val_fraction", "count", "seed", "folder"},
     "speaker": {
         "temperature": True,
-        "symbol": {"initial_logit_std"},
-        "gate": {"temperature", "clamp", "law"},
+        "symbol": {"initial_logit_std", "folder"},
+        "rank": {"folder"},
+        "gate": {"temperature", "clamp", "law", "folder"},
         "soft_rank": {"strength"},
     },
-    "listener": {"head": {"wide_frozen_epochs"}},
+    "listener": {"vision": {"folder"}, "head": {"wide_frozen_epochs"}},
     "contrast": {"temperature", "min_temperature", "reduction"},
 }
 
@@ -193,6 +195,8 @@ def shape(experiment: Experiment) -> str:
     """
     parts = {name: getattr(experiment, name) for name in Experiment.model_fields}
     del parts["seed"], parts["epochs"], parts["optimizer"]
+    if isinstance(experiment.method, Game):
+        del parts["method"]  # it was the only one when the first shapes were measured
     return _hashed(experiment.optimizer.kind, *parts.items())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pg_platform.config.errors import ConfigError
-from pg_platform.config.experiment import Experiment
+from pg_platform.config.experiment import FOLDERS, Experiment
 from pg_platform.config.overrides import SCALES, layered
 from pg_platform.config.validation import findings
 from pg_platform.config.yaml_tree import Branch, Leaf, at, branch_at, plain
@@ -23,7 +23,7 @@ FIXED = ("experiment", "recipe", "resources")
 """The keys of a sweep file below which a value may decide all results."""
 LONGEST = 80
 """Characters of a variant, so that a file can be called by it."""
-_PLACES = ("data.path", "data.val_path", "data.loader_processes")
+_PLACES = ("data.path", "data.val_path", "data.loader_processes", *FOLDERS)
 """Where data lie and how they are read: that decides no result."""
 _BRACKETS = re.compile(r"[][{}]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.,=+ -]+")

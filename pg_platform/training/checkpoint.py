@@ -203,7 +203,8 @@ def load_experiment(path: Path) -> Experiment:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         told = f"{where}: {first['msg']}" if where else first["msg"]
-        raise CheckpointError(f"{path / 'experiment.json'}: {told}; {REMEDY}") from error
+        remedy = "put its file there" if first["loc"][-1:] == ("target",) else REMEDY
+        raise CheckpointError(f"{path / 'experiment.json'}: {told}; {remedy}") from error
 
 
 def put_weights(path: Path, method: nn.Module) -> None:
