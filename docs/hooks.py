@@ -112,7 +112,7 @@ def experiment_sections() -> Iterator[str]:
 
 def section(name: str, path: str, schema: Schema, sections: Schema) -> Iterator[str]:
     """The section `name` at the dotted `path` of a file: its docstring, its keys, its parts."""
-    if path or name == "Experiment":
+    if name != "SweepFile":
         yield from ("", schema.get("description", ""), "")
     required = schema.get("required", ())
     keys = {key: value for key, value in schema["properties"].items() if key != "kind"}
@@ -121,7 +121,8 @@ def section(name: str, path: str, schema: Schema, sections: Schema) -> Iterator[
         shown = f"**`{key}`**" if key in required else f"`{key}`"
         linked = f"[{shown}](#{_anchor(path, key)})" if _parts(value) else shown
         default = f"`{json.dumps(value['default'])}`" if "default" in value else ""
-        rows.append((linked, _type(value), "" if _parts(value) else default, _said(name, key)))
+        said = _said(name, key) or _summary(_parts(value), sections)
+        rows.append((linked, _type(value), "" if _parts(value) else default, said))
     yield from _table(("key", "type", "default", "meaning"), rows)
     for key, value in keys.items():
         if parts := _parts(value):
@@ -141,6 +142,15 @@ def _chosen(parts: Sequence[str], path: str, value: Schema, sections: Schema) ->
         if len(parts) > 1:
             yield from ("", f"**`kind: {sections[name]['properties']['kind']['const']}`**")
         yield from section(name, path, sections[name], sections)
+
+
+def _summary(parts: Sequence[str], sections: Schema) -> str:
+    """What a section is, in the first paragraph of its docstring; of several, their kinds."""
+    if len(parts) > 1:
+        kinds = (sections[part]["properties"]["kind"]["const"] for part in parts)
+        return f"By `kind`: {', '.join(f'`{kind}`' for kind in kinds)}."
+    texts = (sections[part].get("description", "").split("\n\n")[0] for part in parts)
+    return " ".join("".join(texts).split())
 
 
 def _parts(value: Schema) -> list[str]:
@@ -214,25 +224,18 @@ def _said(name: str, key: str) -> str:
 
 def evaluations() -> Iterator[str]:
     """What each file of evals/ says of itself, and its options."""
-    modules = dict(sorted(_package("evals").modules.items()))
-    first = {name: module.docstring.value.split("\n\n")[0] for name, module in modules.items()}
+    names = sorted(file.stem for file in (ROOT / "evals").glob("[a-z]*.py"))
+    modules = {name: importlib.import_module(f"evals.{name}") for name in names}
+    said = {name: module.__doc__ or "" for name, module in modules.items()}
     rows = [
-        (f"[`{name}`](#{_anchor(name)})", " ".join(text.split())) for name, text in first.items()
+        (f"[`{name}`](#{_anchor(name)})", " ".join(text.split("\n\n")[0].split()))
+        for name, text in said.items()
     ]
     yield from _table(("name", "what it measures"), rows)
     for name, module in modules.items():
-        options = module.classes["Options"]
-        yield from ("", f"### `{name}` {{#{_anchor(name)}}}", "", module.docstring.value, "")
-        yield from (options.docstring.value if options.docstring else "", "")
-        values = [
-            (
-                f"`{key}`",
-                f"`{option.annotation}`".replace("|", "or"),
-                f"`{option.value}`" if option.value else "",
-            )
-            for key, option in options.attributes.items()
-        ]
-        yield from _table(("option", "type", "default"), values)
+        schema = module.Options.model_json_schema()
+        yield from ("", f"### `{name}` {{#{_anchor(name)}}}", "", said[name], "")
+        yield from section("Options", "", schema, schema.get("$defs", {}))
 
 
 def commands() -> Iterator[str]:
