@@ -171,8 +171,8 @@ def _type(value: Schema) -> str:
         return ", ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
     match value.get("type"):
         case "array":
-            inner = value.get("items") or next(iter(value.get("prefixItems", ())), {})
-            return f"{value.get('maxItems', 'list')} of {_type(inner)}"
+            items: Schema = value.get("items") or next(iter(value.get("prefixItems", ())), {})
+            return f"{value.get('maxItems', 'list')} of {_type(items)}"
         case "object":
             inner = value.get("additionalProperties")
             return f"names with {_type(inner if isinstance(inner, dict) else {})}"
