@@ -44,7 +44,7 @@ check: env ## ruff, mypy --strict and the floors that imports may not climb
 
 docs: $(DOCS_STAMP) ## build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	@echo "open site/index.html; $(BIN)/mkdocs serve has a search too"
 
 format: env ## let ruff sort imports and lay out the code
 	$(BIN)/ruff check --fix .
