@@ -7,7 +7,6 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 # Installed for real: the stamp is younger than the two files that decide what is installed.
 STAMP := .venv/.installed
-DOCS_STAMP := .venv/.docs-installed
 
 # Version managers put names on PATH that fail when they are called, so each candidate is called.
 PYTHON := $(shell for python in python3.11 python3; do $$python -c 'import sys; assert \
@@ -42,7 +41,7 @@ check: env ## ruff, mypy --strict and the floors that imports may not climb
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-docs: $(DOCS_STAMP) ## build the documentation into site/; a broken link is an error
+docs: env ## build the documentation into site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html; $(BIN)/mkdocs serve has a search too"
 
@@ -50,12 +49,9 @@ format: env ## let ruff sort imports and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: | $(UV) ## write requirements.lock and docs/requirements.lock again from pyproject.toml
+lock: | $(UV) ## write requirements.lock again from pyproject.toml
 	$(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --extra aws --extra dev \
 		--python-version 3.11 pyproject.toml -o requirements.lock
-	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"] \
-		["optional-dependencies"]["docs"], sep="\n")' | $(UV) pip compile --quiet --generate-hashes \
-		--no-header --no-annotate -c requirements.lock --python-version 3.11 - -o docs/requirements.lock
 
 clean: ## remove the environment and all caches; results in runs/ stay
 	rm -rf .venv .uv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -67,11 +63,6 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --no-python-downloads --python "$(PYTHON)" .venv
 	$(UV) pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@touch $@
-
-# What builds the site is installed by `make docs` alone; it agrees with requirements.lock.
-$(DOCS_STAMP): docs/requirements.lock $(STAMP) | $(UV)
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r docs/requirements.lock
 	@touch $@
 
 .uv/bin/uv:

@@ -10,7 +10,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import recipe_names
 from pg_platform.sweep.schema import SweepFile
 
-SHIPPED = Path(__file__).parents[1] / "config" / "sweep.schema.json"
+SHIPPED = Path(__file__).parent / "sweep.schema.json"
 OF_AN_EXPERIMENT = "Experiment"
 
 
