@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3.11 python3; do $$python -c 'import sys; 
 	sys.version_info[:2] == (3, 11); print(sys.executable)' 2>/dev/null && break; done)
 UV := $(or $(shell uv --version >/dev/null 2>&1 && command -v uv),.uv/bin/uv)
 
-.PHONY: help env demo test test-all check docs format lock clean
+.PHONY: help env demo test test-all check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,7 @@ check: env ## ruff, mypy --strict and the floors that imports may not climb
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+.PHONY: docs
 docs: env ## build the documentation into site/; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html; $(BIN)/mkdocs serve has a search too"
@@ -54,8 +55,9 @@ lock: | $(UV) ## write requirements.lock again from pyproject.toml
 		--python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and all caches; results in runs/ stay
-	rm -rf .venv .uv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf site
 
 # The project itself is built by the hatchling of the lock, so that nothing comes without a hash.
 $(STAMP): requirements.lock pyproject.toml | $(UV)
