@@ -62,6 +62,11 @@ check: env ## ruff, mypy --strict and the floors that imports may not climb
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+.PHONY: docs
+docs: env ## build the documentation into site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html; $(BIN)/mkdocs serve has a search too"
+
 format: env ## let ruff sort imports and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -77,6 +82,7 @@ lock: | $(UV) ## write requirements.lock again from pyproject.toml
 clean: ## remove the environment and all caches; results in runs/ stay
 	rm -rf .venv .venv-lowest .uv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf site
 
 # The project itself is built by the hatchling of the lock, so that nothing comes without a hash.
 $(STAMP): requirements.lock pyproject.toml | $(UV)

@@ -27,7 +27,9 @@ class Digits(Section):
 
     kind: Literal["digits"] = "digits"
     image_size: PositiveInt = 28
+    """Side of the square views that both agents see, in pixels."""
     val_fraction: OpenFraction = 0.3
+    """Share of the images that makes the validation split."""
 
 
 class Shapes(Section):
@@ -35,14 +37,20 @@ class Shapes(Section):
 
     kind: Literal["shapes"]
     image_size: PositiveInt = 32
+    """Side in pixels."""
     val_fraction: OpenFraction = 0.2
+    """Share of the images that makes the validation split."""
     count: PositiveInt = 5000
+    """How many pictures there are."""
     seed: NonNegativeInt = 0
+    """The seed that they are generated from."""
 
 
 class _OnDisk(Section):
     path: Location
+    """A folder or an address; a relative path is meant from the folder of the command."""
     val_fraction: OpenFraction = 0.05
+    """Share of the images that makes the validation split, where there is none."""
 
 
 class Cifar10(_OnDisk):
@@ -61,11 +69,13 @@ class Stl10(_OnDisk):
 
 class _Photos(_OnDisk):
     image_size: PositiveInt = 224
+    """Side of the square views that both agents see, in pixels."""
     loader_processes: NonNegativeInt = 0
+    """Processes that decode; 0: the trial's own."""
 
 
 class ImageFolder(_Photos):
-    """A folder in ImageNet's layout: train/CLASS/* and val/CLASS/*, or CLASS/* to be split."""
+    """A folder as ImageNet's: `train/CLASS/*` and `val/CLASS/*`, or `CLASS/*` to be split."""
 
     kind: Literal["image_folder"]
 
@@ -75,6 +85,7 @@ class Parquet(_Photos):
 
     kind: Literal["parquet"]
     val_path: Location | None = None
+    """Files of the validation split."""
     image_column: str = "image"
     label_column: str = "label"
 
@@ -111,7 +122,9 @@ class Crop(Section):
         0.14,
         1.0,
     )
+    """Smallest and largest share of the image's area."""
     ratio: tuple[PositiveFloat, PositiveFloat] = (0.75, 4 / 3)
+    """Smallest and largest width over height."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -150,9 +163,12 @@ class Views(Section):
     """Two random views of each image; every augmentation can be switched off (Table 3)."""
 
     crop: Crop | None = Crop()
+    """null: the whole image."""
     flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
     color_jitter: ColorJitter | None = ColorJitter()
     grayscale: Fraction = 0.2
+    """Probability of a grey view."""
     speaker: SpeakerView = SpeakerView()
     listener: ListenerView = ListenerView()
 
@@ -163,8 +179,10 @@ class SymbolTemperature(Section):
     start: PositiveFloat = 5.0
     end: PositiveFloat = 1.0
     anneal_fraction: Fraction = 0.5
+    """Share of training after which it is `end`."""
     schedule: Literal["cosine", "linear"] = "cosine"
     update: Literal["step", "epoch"] = "step"
+    """Whether it moves with every step or with every epoch."""
 
 
 class _Transformer(Section):
@@ -281,6 +299,7 @@ class BernoulliGate(Section):
 
 class _ShareGate(Section):
     share: OpenFraction = 0.5
+    """Share of the patches that is sent."""
 
 
 class TopGate(_ShareGate):
@@ -334,8 +353,11 @@ class Speaker(Section):
     """
 
     patch_size: PositiveInt = 7
+    """Side of a patch in pixels, a divisor of `data.image_size`."""
     vocab_size: Annotated[int, Field(ge=2, le=65536)] = 128
+    """V: how many symbols there are."""
     symbols_per_patch: Annotated[int, Field(ge=1, le=64)] = 1
+    """l: how many of them name a patch."""
     symbol: Symbols = MlpSymbols()
     temperature: SymbolTemperature = SymbolTemperature()
     rank: Rank = ResNet9Rank()
@@ -447,10 +469,15 @@ class Contrast(Section):
 
 class _Optimizer(Section):
     lr: PositiveFloat = 5e-4
+    """Peak of the learning rate, after the warm-up."""
     lr_batch_size: PositiveInt | None = 256
+    """The batch for which `lr` is meant; null: it is taken as it is."""
     min_lr: NonNegativeFloat = 0.0
+    """The learning rate at the end."""
     warmup_fraction: Fraction = 0.1
+    """Share of training in which the learning rate rises."""
     clip_norm: PositiveFloat | None = None
+    """The largest norm of a gradient."""
     weight_decay_end: NonNegativeFloat | None = None
     decayed: Literal["matrices", "all_but_vectors"] = "matrices"
 
@@ -504,6 +531,7 @@ class Validation(Section):
     """Success is measured among `pool_size` candidates, so that batch sizes can be compared."""
 
     pool_size: Annotated[int, Field(ge=2)] = 512
+    """Candidates of which one is right; chance is 1 over it."""
     every_epochs: PositiveInt = 1
 
 
@@ -520,10 +548,13 @@ class Resources(Section):
     """
 
     workers: PositiveInt = 1
+    """Processes that share a batch."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: CUDA, then Apple's MPS, then the CPU."""
     micro_batch: PositiveInt | None = None
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
+    """A fraction shares a GPU between trials."""
     gib_per_worker: NonNegativeFloat = 0.0
 
 
@@ -547,9 +578,13 @@ class Experiment(Section):
     """
 
     seed: NonNegativeInt = 0
+    """The seed of weights, order of the data and all random draws."""
     epochs: PositiveInt = 100
+    """Passes over the training split."""
     batch_size: Annotated[int, Field(ge=2)] = 512
+    """Images of a step over all workers, and candidates of each in the loss."""
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    """auto: bf16 where the device has it, else float32."""
     compile: bool = False
     batch_norm_images: Annotated[int, Field(ge=2)] | None = None
     worker_noise: Literal["own", "same"] = "own"

@@ -232,20 +232,27 @@ class SweepFile(Section):
     """All that a sweep file may say. The values themselves are checked point by point."""
 
     name: Annotated[str, AfterValidator(safe_name)]
+    """What the sweep is called in the store: letters, digits, _ and -."""
     variant: Annotated[str, AfterValidator(safe_variant)] = ""
     """What `--set` made of the experiment, `epochs=6`: such a sweep is another one, and called so.
 
     `pg-sweep` writes it into the file that it keeps with the results.
     """
     question: str = ""
+    """The question in words, for the report."""
     recipe: Any = "default"
+    """The recipe from which the experiment differs."""
     method: Literal["grid", "random", "bayes", "points", "ladder"] = "grid"
+    """How points are chosen: all combinations, by chance, by a search, named, or step by step."""
     samples: PositiveInt | None = None
     """How many points a random or bayes search takes, beside those in `include`."""
     search_seed: NonNegativeInt = 0
+    """The seed of a random or bayes search."""
     metric: Metric
     parameters: dict[str, Varied] = Field(default={})
+    """Dotted keys of the experiment, each with its values or the range that it is drawn from."""
     ladder: Any = ()
+    """Changes one after another, for `method: ladder`: each point keeps those before it."""
     zip: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
     """Groups of parameters whose values advance together."""
     exclude: tuple[str, ...] = ()
@@ -260,6 +267,7 @@ class SweepFile(Section):
         Field(min_length=1),
         AfterValidator(_distinct),
     ] = (0,)
+    """A number n stands for the seeds 0 to n - 1."""
     baseline: dict[str, Any] | None = None
     """The point that others are compared with, by as many values as it takes to tell it apart.
 
@@ -269,6 +277,7 @@ class SweepFile(Section):
     early_terminate: EarlyTerminate = EarlyTerminate()
     budget: Budget = Budget()
     on_oom: Literal["infeasible", "micro_batch", "fail"] = "infeasible"
+    """A point that runs out of memory is marked, tried again in smaller micro-batches, or fails."""
     max_failures: NonNegativeInt = 3
     """How often a trial whose process died is taken up again from its checkpoint."""
     max_failed_trials: PositiveInt | None = None
@@ -278,7 +287,9 @@ class SweepFile(Section):
     stall_after: Duration = 1800.0
     """A trial that reports nothing for so long is taken for hung and started again."""
     report: Literal["off", "tables", "full"] = "full"
+    """What is written on the sweep's run; full: figures and the page too."""
     paper: Paper | None = None
     scales: dict[str, dict[str, Any]] = Field(default={})
     """Forms of the sweep by name: dotted keys of this file with their values there."""
     experiment: dict[str, Any] = Field(default={})
+    """What all points share, as differences from the recipe."""
