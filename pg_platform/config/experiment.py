@@ -550,7 +550,7 @@ class Resources(Section):
     workers: PositiveInt = 1
     """Processes that share a batch."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto: CUDA, then Apple's MPS, then the CPU."""
+    """Where the networks are; auto is said above."""
     micro_batch: PositiveInt | None = None
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
