@@ -63,8 +63,8 @@ class BlockedImage:
         ends = reader.parent() if parent else reader
         assert ends is not None, "the process that reads was started by the command"
         ends.send_signal(by)
+        os.close(writing)  # a reader that has lost its parent looks for it once it goes on
         reader.wait()
-        os.close(writing)
         return True
 
     def _reader(self, command: subprocess.Popen[str]) -> psutil.Process:
