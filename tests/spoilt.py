@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Scene:
 
     def held(self) -> tuple[list[str], dict[str, bytes]]:
         """All rows of the store, and all its files."""
-        with sqlite3.connect(self.home / "mlflow.db") as database:
+        with closing(sqlite3.connect(self.home / "mlflow.db")) as database:
             rows = list(database.iterdump())
         files = [path for path in (self.home / "artifacts").rglob("*") if path.is_file()]
         return rows, {str(path): path.read_bytes() for path in files}

@@ -36,8 +36,8 @@ def test_help_and_mistakes_need_no_heavy_library(command: str, arguments: list[s
     program = (
         "import json, sys\n"
         "from click.testing import CliRunner\n"
-        "from pg_platform import cli\n"
-        f"result = CliRunner().invoke(cli.{command}, {arguments!r})\n"
+        f"from pg_platform.cli.{command} import {command}\n"
+        f"result = CliRunner().invoke({command}, {arguments!r})\n"
         "print(json.dumps([result.exit_code, sorted(sys.modules)]))\n"
     )
     done = subprocess.run(

@@ -7,6 +7,7 @@ import math
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -178,7 +179,7 @@ def test_files_lie_beside_the_database_and_readers_do_not_wait(
     (file,) = store.artifacts.glob(f"*/{run}/artifacts/config/sweep.yaml")
     assert file.read_text() == "name: x"
     assert store.database is not None
-    with sqlite3.connect(store.database) as database:
+    with closing(sqlite3.connect(store.database)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

@@ -174,6 +174,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "seed": True,
     "epochs": True,
     "worker_noise": True,
+    "resources": {"device"},  # a pace says of which device it is
     "method": {"folder"},
     "data": {"val_fraction", "count", "seed", "folder"},
     "speaker": {
