@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 import griffe
+from markdown import Extension, Markdown
+from markdown.preprocessors import Preprocessor
 from mkdocs.structure.files import File
 
 from pg_platform.config.experiment import Experiment
@@ -57,12 +59,22 @@ reported. `pg_platform/sweep/sweep.schema.json` holds the same for editors.
 Schema = Mapping[str, Any]
 
 
+class Doctests(Extension, Preprocessor):
+    """Examples of docstrings, from `>>>` to the next empty line, as blocks of code."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the name is Markdown's
+        """Run before fences of code are read."""
+        md.preprocessors.register(self, "doctests", 40)
+
+    def run(self, lines: list[str]) -> list[str]:
+        """All lines, with fences around the examples."""
+        text = "\n".join(lines)
+        return re.sub(r"(?m)^(>>> (?:.+\n?)+)", r"```pycon\n\1\n```\n", text).split("\n")
+
+
 def on_config(config: Any) -> Any:
-    """Leave out of the navigation what is not there: docs/plugins.md may not be written yet."""
-    if not (ROOT / "docs" / "plugins.md").is_file():
-        for entry in config.nav:
-            if isinstance(parts := next(iter(entry.values())), list):
-                parts[:] = [part for part in parts if "plugins.md" not in part.values()]
+    """Let pages have the examples of docstrings."""
+    config.markdown_extensions.append(Doctests())
     return config
 
 
