@@ -110,7 +110,7 @@ def evaluate_target(  # noqa: PLR0913 - two of them by keyword
     options = {each: load_options(find_evaluation(each).Options, overrides) for each in asked}
     lie_at = load_moved(moved)
     with closing(Store.open(root)) as store:
-        found = list(_targets(store, target))
+        found = list(targets(store, target))
         if (variant := _variant(store, target, found)) is not None:
             yield f"{variant}, which ran last of the sweeps called {target}"
         work = _Work(store, found, target, lie_at, device, fresh, address, lenient=name in GROUPS)
@@ -157,14 +157,7 @@ class _Work:
             trained = load_trained(folder, torch.device("cpu"), self.moved)
             older.append(trained.older)
             if run_id is not None and (self.moved or _relative(trained.experiment)):
-                found = identity(trained.experiment.data)
-                theirs = self.store.look(run_id).tags.get("pg.data", found)
-                if found != theirs:
-                    raise ValueError(
-                        f"{label} was trained on {theirs}, and the images at "
-                        f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
-                        "folder of its own with --data path=FOLDER"
-                    )
+                check_images(self.store, run_id, label, trained)
         return older
 
     def warnings(self, older: Sequence[str | None]) -> Iterator[str]:
@@ -229,6 +222,37 @@ class _Work:
 
         gpu = self.device.type == "cuda"
         return on_cluster(measure, calls, gpu=gpu)
+
+
+def check_images(store: Store, run_id: str, label: str, trained: Trained) -> None:
+    """ValueError where the images of a run, as they lie now, are not those of its training."""
+    found = identity(trained.experiment.data)
+    theirs = store.look(run_id).tags.get("pg.data", found)
+    if found != theirs:
+        raise ValueError(
+            f"{label} was trained on {theirs}, and the images at "
+            f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
+            "folder of its own with --data path=FOLDER"
+        )
+
+
+def evaluate_run(  # noqa: PLR0913 - whose it is, and what is asked
+    store: Store,
+    run_id: str | None,
+    label: str,
+    trained: Trained,
+    name: str,
+    overrides: Sequence[str],
+) -> Measured:
+    """What an evaluation finds on a loaded run; kept with it where the store has it.
+
+    Raises what `evaluate_target` does.
+    """
+    evaluation = load_evaluation(name)
+    options = load_options(evaluation.Options, overrides)
+    measured = _cautioned(evaluation.evaluate(trained, options), trained)
+    kept(store, run_id, name, label, measured, result_key(name, options, [trained.path]))
+    return measured
 
 
 def measure(
@@ -296,7 +320,7 @@ def _variant(
     return name if len(store.sweeps_named(target)) > 1 or name != target else None
 
 
-def _targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
+def targets(store: Store, target: str) -> Iterator[tuple[str | None, str, Path]]:
     """(run id, label, folder of checkpoints) of all that `target` names."""
     if Path(target).is_dir():
         folder = Path(target).resolve()

@@ -274,7 +274,9 @@ def test_a_run_from_a_checkpoint_does_not_pass_for_a_whole_one(tmp_path: Path) -
             judge = Judge(rules.early_terminate, maximize=True, epochs=1)
             conductor = Conductor(rules, Record(runs, screen, store.flush), judge)
             conductor.add([trial])
-            executor.run(conductor, trial.experiment.resources, Control(tmp_path, "again"))
+            control = Control(tmp_path, "again")
+            control.open()
+            executor.run(conductor, trial.experiment.resources, control)
         _, again = store.finished_of_shape(shape(trial.experiment))
     assert Forecast.of([again], {}, lambda _: 1000).basis(trial.experiment) == (
         "the steps of 1 resumed run on cpu"

@@ -34,7 +34,7 @@ def started(file: Path, home: Path) -> Iterator[tuple[subprocess.Popen[str], psu
     try:
         wait_until(lambda: bool(list(home.glob("trials/*/step-*"))), command)
         beside = psutil.Process(command.pid).children()
-        (training,) = (each for each in beside if "spawn_main" in " ".join(each.cmdline()))
+        (training,) = (each for each in beside if "own_process" in " ".join(each.cmdline()))
         yield command, training
     finally:
         command.kill()

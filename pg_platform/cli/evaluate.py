@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,6 @@ from evals import evaluation_names
 from pg_platform.cli.exits import exit_codes
 from pg_platform.cli.options import Command, set_option
 from pg_platform.config.paths import store_root
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Command, epilog=f"Evaluations: {', '.join(evaluation_names())}.")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pg_platform.cli.exits import checked, refuse
-from pg_platform.config.paths import store_root, sweeps
+from pg_platform import api
+from pg_platform.cli.exits import checked
+from pg_platform.config.paths import store_root
+from pg_platform.config.yaml_tree import Items, Leaf, read
 
 if TYPE_CHECKING:
     from pg_platform.sweep.load import Sweep
@@ -23,34 +25,22 @@ def print_reproduction(name: str, there: Sequence[Sweep], to: Path | None) -> No
         click.echo(line)
 
 
-def _find_sweep(name: str) -> Path:
-    """A file by its path or by its name in sweeps/, with or without .yaml."""
-    places = (Path(name), sweeps() / name, sweeps() / f"{name}.yaml")
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
-        refuse(f"no file {name} here or in {sweeps()}; there:\n  {known}")
-    return found
-
-
 def load_sweeps(
     file: str, overrides: Sequence[str], scale: str | None
 ) -> tuple[str | None, list[Sweep]]:
     """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
-    from pg_platform.sweep.load import is_collection, load_collection, load_sweep
-
-    path = _find_sweep(file)
-    if not checked(partial(is_collection, path)):
-        return None, [checked(partial(load_sweep, path, overrides, scale))]
-    name, files = checked(partial(load_collection, path))
-    there = [checked(partial(load_sweep, each, overrides, scale)) for each in files]
-    return called(name if scale is None else f"{name}_{scale}", there), there
+    return checked(partial(api.load_sweeps, file, overrides, scale))
 
 
-def called(name: str, there: Sequence[Sweep]) -> str:
-    """The name of a list of sweeps, with what was set of all of them."""
-    variants = dict.fromkeys(each.file.variant for each in there if each.file.variant)
-    return f"{name} ({next(iter(variants))})" if variants else name
+def question(file: Path) -> str:
+    """What a sweep file asks, or which sweeps a list of them has; nothing else of it is checked."""
+    tree = checked(partial(read, file, [])).values
+    match tree.get("question"), tree.get("sweeps"):
+        case Leaf(value=str(text)), _:
+            return text
+        case _, Items(items=items):
+            return "the sweeps " + ", ".join(item.text for item in items if isinstance(item, Leaf))
+    return ""
 
 
 def set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:

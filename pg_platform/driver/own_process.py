@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Self
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
-from pg_platform.training.history import Outcome, Row
+from pg_platform.training.history import Heartbeat, Outcome, Row
 from pg_platform.training.loop import train
 from pg_platform.training.worker import local_place, place_facts
 
 ASKED_SECONDS = 0.1
 """How often the command looks whether it was asked to stop, while it waits for a word."""
+_PROGRAM = (
+    "import sys; sys.path[:] = {path}; from multiprocessing.connection import Connection; "
+    "from pg_platform.driver.own_process import serve; serve(Connection({end}))"
+)
+"""Not by multiprocessing, which would run the caller's script once more to import it."""
 _LEFT_TO_THE_COMMAND = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -47,15 +53,15 @@ class Damaged:
     told: str
 
 
-Word = dict[str, str] | list[Row] | Damaged | Outcome | Failed
-"""What the process says of a segment: facts of its place, rows, and how it ended."""
+Word = dict[str, str] | list[Row] | Heartbeat | Damaged | Outcome | Failed
+"""What the process says of a segment: facts of its place, rows, how far it is, how it ended."""
 
 
 class OwnProcess:
     """Trains one segment after the other. It starts with the first, and again after a death."""
 
     def __init__(self) -> None:
-        self.process: SpawnProcess | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -76,7 +82,7 @@ class OwnProcess:
             connection = self._started()
             connection.send(order)
             while True:
-                if not told_to_stop and asked():
+                if asked() and not told_to_stop:
                     told_to_stop = True
                     connection.send(None)
                 if not connection.poll(ASKED_SECONDS):
@@ -92,11 +98,12 @@ class OwnProcess:
 
     def _started(self) -> Connection:
         if self.connection is None:
-            context = multiprocessing.get_context("spawn")
-            self.connection, theirs = context.Pipe()
-            self.process = context.Process(target=_serve, args=(theirs,), name="pg-train")
+            self.connection, theirs = Pipe()
+            end = theirs.fileno()
+            command = [sys.executable, "-c", _PROGRAM.format(path=sys.path, end=end)]
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_COMMAND)
-            self.process.start()  # with the mask, until it ignores them
+            # with the mask, until it ignores them
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[end])
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         return self.connection
@@ -106,8 +113,7 @@ class OwnProcess:
         code = None
         if self.connection is not None and self.process is not None:
             self.connection.close()
-            self.process.join()
-            code = self.process.exitcode
+            code = self.process.wait()
         self.connection = self.process = None
         if code is None or code >= 0:
             return f"the training process ended with exit code {code} before its last word"
@@ -116,7 +122,7 @@ class OwnProcess:
         return f"the training process was killed by {name}{hint}"
 
 
-def _serve(connection: Connection) -> None:
+def serve(connection: Connection) -> None:
     """What the process runs: segments, until the command has gone.
 
     A terminal or a scheduler sends its signals to all processes of a command. The command hears
@@ -145,6 +151,7 @@ def _trained(order: Order, connection: Connection) -> Outcome | Failed:
             should_stop=connection.poll,  # a word to stop, or the end of the command
             until=order.until,
             warn=lambda told: connection.send(Damaged(told)),
+            beat=connection.send,
         )
     except ConnectionError:
         raise  # the command has gone
