@@ -185,9 +185,9 @@ def results(
 
     A name stands for the sweep as it was run last. Rows of trials have trial, id, run_id, state,
     the values that vary, the seed and every metric as it was reported last. Rows of points have
-    these values, n, mean, sd, ci_low and ci_high over the seeds (Student's 95 %), and the difference to
-    the baseline paired by seed, with its interval, its p (Holm) and a verdict. Raises ValueError
-    where the store has no run of it.
+    these values, n, mean, sd, ci_low and ci_high over the seeds (Student's 95 %), and the
+    difference to the baseline paired by seed, with its interval, its p (Holm) and a verdict. Raises
+    ValueError where the store has no run of it.
 
     >>> results("smoke", by="point")[["vocab_size", "mean", "p"]]  # doctest: +SKIP
     """

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,9 @@ from PIL import Image
 import pg_platform as pg
 from pg_platform import api
 from pg_platform.data.images import open_images
+from pg_platform.driver.control import SIGNALS
 from pg_platform.evaluation import messages as messages_module
-from pg_platform.evaluation.message_bank import message_bank
+from pg_platform.evaluation.message_bank import open_bank
 from pg_platform.evaluation.messages import play_images
 from tests.local_sweeps import command, written
 from tests.small import environment, write_experiment
@@ -41,15 +41,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(home: Path) -> pg.Run:
     return pg.load_run(str(pg.results("small", home=home).run_id[0]), home=home)
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """The handlers of signals are afterwards those of before."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_the_package_is_light_until_a_name_is_used(tmp_path: Path) -> None:
@@ -82,13 +73,15 @@ def test_the_examples_of_docstrings_hold(module: object) -> None:
 
 
 def test_train_gives_a_run_that_can_be_loaded_and_is_not_run_again(
-    tmp_path: Path, handlers: None, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     experiment = pg.load_experiment(write_experiment(tmp_path, {}), {"epochs": 1})
     assert experiment.epochs == 1
     done = pg.train(experiment, "one", local=True, home=tmp_path / "home")
     assert (len(done.verdict.finished), done.reused) == (1, False)
     assert "one  finished 1/1" in capfd.readouterr().out
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert pg.train(experiment, "one", local=True, home=tmp_path / "home").reused
     assert done.run_id is not None
     by_id = pg.load_run(done.run_id, home=tmp_path / "home")
@@ -176,7 +169,7 @@ def test_trials_that_have_not_run_are_open(home: Path) -> None:
 
 def test_messages_are_those_that_evaluations_read(run: pg.Run) -> None:
     said = run.messages()
-    bank = message_bank(run.trained, "val")
+    bank = open_bank(run.trained, "val")
     assert np.array_equal(said.symbols, bank.symbols)
     assert np.array_equal(said.gates, bank.gates)
     assert said.importance == pytest.approx(np.asarray(bank.scores))
@@ -234,11 +227,11 @@ def test_an_evaluation_gives_what_pg_eval_keeps(run: pg.Run, home: Path) -> None
 
 
 def test_what_is_wrong_is_raised_by_its_kind(run: pg.Run, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(pg.ConfigError, match="no file nowhere.yaml"):
+    with pytest.raises(pg.ConfigError, match=r"no file nowhere\.yaml"):
         pg.load_experiment("nowhere.yaml")
-    with pytest.raises(pg.ConfigError, match="vocab_size.yaml"):
+    with pytest.raises(pg.ConfigError, match=r"vocab_size\.yaml"):
         pg.load_sweep("vocab_sise")
-    with pytest.raises(pg.ConfigError, match="list of sweeps; load one of .*batch_size"):
+    with pytest.raises(pg.ConfigError, match=r"list of sweeps; load one of .*batch_size"):
         pg.load_sweep("paper")
     with pytest.raises(pg.ConfigError, match=r"--set experiment.epochs=many"):
         pg.load_sweep("smoke", {"experiment.epochs": "many"})
@@ -248,7 +241,7 @@ def test_what_is_wrong_is_raised_by_its_kind(run: pg.Run, home: Path, tmp_path: 
     sets = {"data": data, "epochs": 1}
     with pytest.raises(pg.DataError, match="gone"):
         pg.train(pg.load_experiment(write_experiment(tmp_path, sets)), local=True, home=home)
-    with pytest.raises(pg.DataError, match="no folder .*gone"):
+    with pytest.raises(pg.DataError, match=r"no folder .*gone"):
         run.messages(tmp_path / "gone")
     with pytest.raises(pg.CheckpointError, match="no checkpoint here"):
         pg.load_run(tmp_path, home=home)
@@ -275,7 +268,7 @@ def test_a_name_that_is_not_one_run_is_refused(run: pg.Run, home: Path) -> None:
         pg.load_run("small", home=home)
     with pytest.raises(ValueError, match="no run id, no folder"):
         pg.load_run("0123", home=home)
-    with pytest.raises(ValueError, match="there are: .*knn"):
+    with pytest.raises(ValueError, match=r"there are: .*knn"):
         run.evaluate("nothing")
     with pytest.raises(ValueError, match="pg-sweep first"):
         pg.results("smoke", home=home)

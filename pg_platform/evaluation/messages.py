@@ -177,7 +177,8 @@ class _Decoded:
         return len(self.several)
 
     def image(self, position: int) -> Tensor:
-        return pil_to_tensor(self.several[position].convert("RGB"))
+        pixels: Tensor = pil_to_tensor(self.several[position].convert("RGB"))
+        return pixels
 
     def name(self, position: int) -> str:
         return str(getattr(self.several[position], "filename", "") or f"image {position}")
