@@ -1,21 +1,17 @@
-"""PatchGame as an experiment and sweep platform: the functions that the commands use.
+"""PatchGame as an experiment and sweep platform; from Python all that stands in `__all__`.
 
-import pg_platform as pg
-
-sweep = pg.load_sweep("smoke", ["seeds=3"])
-pg.run_sweep(sweep, local=True)
-print(pg.results(sweep, by="point"))
+Nothing heavy is imported before it is used: a name below brings its file when it is asked for.
 """
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pg_platform.api import (
-        Messages,
         Run,
+        load_experiment,
         load_run,
         load_sweep,
         plan,
@@ -23,19 +19,27 @@ if TYPE_CHECKING:
         run_sweep,
         train,
     )
-    from pg_platform.config.errors import DataError, InfrastructureError
-    from pg_platform.config.experiment import Experiment
-    from pg_platform.config.section import ConfigError
-    from pg_platform.sweep.load import Sweep, load_experiment
+    from pg_platform.config.errors import ConfigError, DataError, InfrastructureError
+    from pg_platform.driver.driver import SweepResult, TrainResult, TrialFailedError
+    from pg_platform.driver.resume import Retry
+    from pg_platform.evaluation.messages import Messages
+    from pg_platform.files import AlreadyRunningError
+    from pg_platform.store.client import StoreError
+    from pg_platform.training.checkpoint import CheckpointError
 
 __all__ = [
+    "AlreadyRunningError",
+    "CheckpointError",
     "ConfigError",
     "DataError",
-    "Experiment",
     "InfrastructureError",
     "Messages",
+    "Retry",
     "Run",
-    "Sweep",
+    "StoreError",
+    "SweepResult",
+    "TrainResult",
+    "TrialFailedError",
     "load_experiment",
     "load_run",
     "load_sweep",
@@ -45,22 +49,26 @@ __all__ = [
     "train",
 ]
 
-_LIGHT = {
-    "ConfigError": "config.section",
+_ELSEWHERE = {
+    "AlreadyRunningError": "files",
+    "CheckpointError": "training.checkpoint",
+    "ConfigError": "config.errors",
     "DataError": "config.errors",
-    "Experiment": "config.experiment",
     "InfrastructureError": "config.errors",
-    "Sweep": "sweep.load",
-    "load_experiment": "sweep.load",
+    "Messages": "evaluation.messages",
+    "Retry": "driver.resume",
+    "StoreError": "store.client",
+    "SweepResult": "driver.driver",
+    "TrainResult": "driver.driver",
+    "TrialFailedError": "driver.driver",
 }
-"""Names that are not those of api.py, which imports torch, pandas and the store."""
+"""Public names whose file is not api.py."""
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first asked for: `--help` wants none of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LIGHT.get(name, 'api')}"), name)
+    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,262 +1,359 @@
-"""What the commands do, for notebooks and scripts: `import pg_platform`.
+"""The platform from Python: what the commands do, for a script or a notebook.
 
-Mistakes raise ConfigError or ValueError, a store or a cluster that fails InfrastructureError.
-Results go to the store of `home`: PG_HOME, or else the folder runs/, see `store_root`.
+Nothing here exits, takes signals or writes over the screen. What is wrong is raised: ConfigError
+(a file or an option), DataError (images), CheckpointError, AlreadyRunningError, InfrastructureError
+(Ray, the store, a disk), TrialFailedError, or ValueError with a remedy.
+
+`home` is the folder of results: PG_HOME, else `runs/`, where it is not given. With `local=True`
+trials run one after the other in a process beside this one, without Ray; else on the Ray cluster
+at `address`, or on a private one of this machine. Ctrl-C raises KeyboardInterrupt as ever, and the
+same call goes on from the last checkpoints.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
+from pg_platform.config.errors import ConfigError, InfrastructureError
+from pg_platform.config.paths import absolute, store_root, sweeps
 
-from pg_platform.config.experiment import Experiment
-from pg_platform.config.paths import absolute, store_root
-from pg_platform.config.section import ConfigError
-from pg_platform.data.identity import identity
-from pg_platform.data.image_set import Images
-from pg_platform.data.images import open_images
-from pg_platform.driver.driver import Executor, SweepResult, TrainResult, run_train
-from pg_platform.driver.driver import run_sweep as drive_sweep
-from pg_platform.driver.resume import Retry
-from pg_platform.evaluate import load_evaluation, targets
-from pg_platform.evaluation.messages import play_images
-from pg_platform.evaluation.result import Measured
-from pg_platform.evaluation.trained import Trained, load_trained
-from pg_platform.methods import Method
-from pg_platform.report.comparison import compare
-from pg_platform.report.report import planned_trials, run_last
-from pg_platform.report.summary import answer
-from pg_platform.store.runs import TrialRuns
-from pg_platform.store.store import Store
-from pg_platform.sweep.load import Sweep, find_sweep, is_collection
-from pg_platform.sweep.load import load_sweep as read_sweep
-from pg_platform.sweep.trials import Trial, single, trial_folder
-from pg_platform.sweep.trials import plan as trials_of
+if TYPE_CHECKING:
+    import pandas as pd
 
-Home = str | Path | None
-"""The folder of a store; None for the one that the commands use."""
+    from pg_platform.config.experiment import Experiment
+    from pg_platform.data.listing import Split
+    from pg_platform.driver.driver import Executor, SweepResult, TrainResult
+    from pg_platform.driver.dry_run import DryRun
+    from pg_platform.driver.live_table import Output
+    from pg_platform.driver.resume import Retry
+    from pg_platform.evaluation.messages import Messages, Pictures
+    from pg_platform.evaluation.result import Measured
+    from pg_platform.evaluation.trained import Trained
+    from pg_platform.methods import Method
+    from pg_platform.sweep.load import Sweep
+
+PathLike = str | os.PathLike[str]
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Values that replace those of a file: `["epochs=2"]`, or the same as `{"epochs": 2}`."""
 
 
-def load_sweep(sweep: str | Path, overrides: Sequence[str] = (), scale: str | None = None) -> Sweep:
-    """A sweep by its file or by its name in sweeps/, every point of it checked.
+def load_experiment(path: PathLike, overrides: Overrides = ()) -> Experiment:
+    """The experiment in a YAML file, over the recipe that it names; `overrides` on top.
 
-    `overrides` are texts as of `--set`, "experiment.epochs=6"; `scale` names a form that the file
-    has, as "small". ConfigError has all that is wrong, each with file, line and column.
+    Raises ConfigError with all that is wrong, each problem with its line.
 
-    >>> sweep = load_sweep("smoke")
-    >>> list(sweep.parameters)
-    ['speaker.vocab_size']
+    >>> experiment = load_experiment("examples/digits.yaml", {"speaker.vocab_size": 16})
+    >>> experiment.speaker.vocab_size
+    16
     """
-    path = find_sweep(str(sweep))
-    if is_collection(path):
-        raise ConfigError([f"{path}: is a list of sweeps; load one of them"])
-    return read_sweep(path, overrides, scale)
+    from pg_platform.sweep import load
+
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError([f"no file {file}; examples/digits.yaml is one to start from"])
+    return load.load_experiment(file, as_texts(overrides))
 
 
-def plan(sweep: Sweep) -> tuple[Trial, ...]:
-    """All trials of a sweep, point by point: each is an experiment with a seed, and has an id.
+def load_sweep(path: PathLike, overrides: Overrides = (), scale: str | None = None) -> Sweep:
+    """The sweep in a YAML file, by its path or its name in sweeps/; in its form `scale`.
 
-    ValueError where the data cannot be had.
+    Every combination of values is checked. Raises ConfigError with all that is wrong, also for a
+    list of sweeps, as paper.yaml.
 
-    >>> trials = plan(load_sweep("smoke", ["seeds=2"]))
-    >>> trials[0].name, trials[1].name
-    ('V=2 seed=0', 'V=2 seed=1')
+    >>> sweep = load_sweep("smoke", ["seeds=3"])
+    >>> len(sweep.points), sweep.seeds
+    (4, (0, 1, 2))
     """
-    return trials_of(sweep, identity)
+    name, there = load_sweeps(path, overrides, scale)
+    if name is not None:
+        listed = ", ".join(sweep.name for sweep in there)
+        raise ConfigError([f"{path} is a list of sweeps; load one of {listed}"])
+    return there[0]
 
 
-def train(
+def load_sweeps(
+    path: PathLike, overrides: Overrides = (), scale: str | None = None
+) -> tuple[str | None, list[Sweep]]:
+    """None and the sweep in a file, or the name of a list of sweeps and all of them."""
+    from pg_platform.sweep import load
+
+    file, sets = find_sweep(path), as_texts(overrides)
+    if not load.is_collection(file):
+        return None, [load.load_sweep(file, sets, scale)]
+    name, files = load.load_collection(file)
+    there = [load.load_sweep(each, sets, scale) for each in files]
+    return name_of_list(name if scale is None else f"{name}_{scale}", there), there
+
+
+def train(  # noqa: PLR0913 - most of them by keyword
     experiment: Experiment,
     name: str = "run",
     *,
-    local: bool = True,
+    local: bool = False,
     address: str | None = None,
-    home: Home = None,
+    home: PathLike | None = None,
+    output: Output = "lines",
 ) -> TrainResult:
-    """Train one experiment, or go on with it from its last checkpoint; finished ones are reused.
+    """Train one experiment to its last epoch, from its last checkpoint where it has one.
 
-    `local` trains without Ray, in a process of its own; else Ray does, on the cluster at
-    `address` or on this machine. The result has the `run_id` and the `folder` of checkpoints;
-    where training failed its `verdict.failed` has the error.
+    One that is finished is not run again. The result has `run_id`, to be given to `load_run`, and
+    `folder`, where the checkpoints lie. Raises TrialFailedError where it fails.
+
+    >>> result = train(load_experiment("examples/digits.yaml"), local=True)  # doctest: +SKIP
+    >>> load_run(result.run_id).evaluate("knn").metrics  # doctest: +SKIP
     """
-    root = _root(home)
+    from pg_platform.data.identity import identity
+    from pg_platform.driver.driver import TrialFailedError, run_train
+    from pg_platform.store.store import Store
+    from pg_platform.sweep.trials import single
+
+    root = home_of(home)
+    trial = single(experiment, name, identity)
+    executor = _executor(root, local=local, address=address, worker_group=True)
     with closing(Store.open(root)) as store:
-        executor = _executor(root, local=local, address=address, worker_group=True)
-        return run_train(single(experiment, name, identity), root, store, executor)
+        result = run_train(trial, root, store, executor, output=output)
+    if (what := result.verdict.infrastructure) is not None:
+        raise InfrastructureError(f"{what}\n{MAKE_ROOM}")
+    for error in result.verdict.failed.values():
+        raise TrialFailedError(name, error, result)
+    return result
 
 
-def run_sweep(
+MAKE_ROOM = "make room, then give the same command: nothing is lost"
+
+
+def plan(
+    sweep: Sweep,
+    *,
+    slots: int | None = None,
+    calibrate: bool = False,
+    retry: Retry | None = None,
+    home: PathLike | None = None,
+) -> DryRun:
+    """The trials of a sweep, which of them would run now and at what cost; starts nothing.
+
+    `slots` trials at a time; `calibrate` times a few steps of shapes that no run tells of.
+
+    >>> print(*plan(load_sweep("smoke")).listing(), sep="\\n")  # doctest: +SKIP
+    """
+    from pg_platform.driver.dry_run import dry_run
+    from pg_platform.driver.resume import Retry
+
+    return dry_run(sweep, home_of(home), retry or Retry(), slots=slots, calibrated=calibrate)
+
+
+def run_sweep(  # noqa: PLR0913 - all but one by keyword
     sweep: Sweep,
     *,
     local: bool = False,
     address: str | None = None,
-    home: Home = None,
     retry: Retry | None = None,
+    home: PathLike | None = None,
+    output: Output = "lines",
 ) -> SweepResult:
-    """Run what is not finished of a sweep, on Ray or (`local`) trial by trial without it.
+    """Run what is not finished of a sweep; the same call continues and extends it.
 
-    The same call goes on where one was cut off. `retry` says which trials of earlier calls are
-    run again. The result has the `table` of points and the `verdict` on the trials of this call.
+    A trial that fails does not end the others, and nothing is raised for it: `verdict` has the
+    trials by how they ended, `table` the comparison, None where there is no result yet.
+
+    >>> run_sweep(load_sweep("smoke"), local=True).verdict.failed  # doctest: +SKIP
+    {}
     """
-    root = _root(home)
+    from pg_platform.driver import driver
+    from pg_platform.store.store import Store
+
+    root = home_of(home)
+    executor = _executor(root, local=local, address=address)
     with closing(Store.open(root)) as store:
-        executor = _executor(root, local=local, address=address, worker_group=False)
-        return drive_sweep(sweep, root, store, executor, retry)
+        return driver.run_sweep(sweep, root, store, executor, retry, output=output)
 
 
 def results(
-    sweep: Sweep | str, by: Literal["trial", "point"] = "trial", *, home: Home = None
+    sweep: Sweep | PathLike,
+    by: Literal["trial", "point"] = "trial",
+    *,
+    home: PathLike | None = None,
 ) -> pd.DataFrame:
-    """What the store has of a sweep, or of the one of that name that ran last.
+    """What the store has of a sweep: a row a trial, or a row a point with its statistics.
 
-    By trial: a row for each trial of the plan with its parameters, seed, status, run id, folder of
-    checkpoints and the last value of every metric. By point: a row for each point with n, mean,
-    sd, 95 % interval, the difference from the baseline, and its p, corrected by Holm;
-    `attrs["answer"]` is the sentence that the command prints. ValueError without such a run.
+    A name stands for the sweep as it was run last. Rows of trials have trial, id, run_id, state,
+    the values that vary, the seed and every metric as it was reported last. Rows of points have
+    these values, n, mean, sd, ci_low and ci_high over the seeds (Student's 95 %), and the
+    difference to the baseline paired by seed, with its interval, its p (Holm) and a verdict. Raises
+    ValueError where the store has no run of it.
+
+    >>> results("smoke", by="point")[["vocab_size", "mean", "p"]]  # doctest: +SKIP
     """
-    root = _root(home)
-    found = run_last(root, sweep) if isinstance(sweep, str) else sweep
+    import pandas as pd
+
+    from pg_platform.report.comparison import compare, trial_table
+    from pg_platform.report.report import trials_and_runs
+    from pg_platform.store.store import Store
+
+    if by not in ("trial", "point"):
+        raise ValueError(f"by: wants 'trial' or 'point', got {by!r}")
+    root = home_of(home)
+    asked = sweep if not isinstance(sweep, str | os.PathLike) else _run_last(sweep, root)
     with closing(Store.open(root)) as store:
-        if found is None:
-            raise ValueError(f"{store.uri} holds no run of a sweep called {sweep}")
-        runs = TrialRuns.found(store, found, partial(trial_folder, root))
-        trials = planned_trials(runs, found)
-        stored = {run.tags["pg.trial_id"]: run for run in store.trials(runs.parent or "")}
-        if by == "point":
-            compared = compare(trials, stored, found.metric, found.file.baseline, store.history)
-            table = compared.table()
-            frame = pd.DataFrame(list(table.rows), columns=list(table.columns))
-            frame.attrs["answer"] = answer(compared)
-            return frame
-    rows = []
-    for trial in trials:
-        run = stored.get(trial.id)
-        facts: dict[str, Any] = {"trial": trial.name, **trial.point, "seed": trial.seed}
-        facts |= {"status": run.status if run else "NOT STARTED", "run_id": run and run.run_id}
-        facts |= {"checkpoints": str(trial_folder(root, trial)) if run else None}
-        rows.append(facts | (run.metrics if run else {}))
-    return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class Messages:
-    """What a speaker says of n images; its most probable message of each.
-
-    `symbols` (n, patches, symbols per patch) int64, of unsent patches too; `sent` (n, patches)
-    bool, row by row from the upper left; `importance` (n, patches) float32.
-    """
-
-    symbols: NDArray[np.int64]
-    sent: NDArray[np.bool_]
-    importance: NDArray[np.float32]
+        trials, runs = trials_and_runs(store, asked, root)
+        if by == "trial":
+            table = trial_table(trials, runs, asked.metric, store.history)
+        else:
+            metric, baseline = asked.metric, asked.file.baseline
+            table = compare(trials, runs, metric, baseline, store.history).table()
+    return pd.DataFrame(list(table.rows), columns=list(table.columns))
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: its experiment, its networks in evaluation mode, and what can be asked."""
+    """A trained run: its experiment, its method, and what can be asked of it."""
 
     run_id: str | None
-    """None for a folder of checkpoints that the store does not know."""
-    trained: Trained
+    """Its id in the store; None for a folder that the store does not know."""
+    name: str
+    home: Path
+    trained: Trained = field(repr=False)
 
     @property
     def experiment(self) -> Experiment:
-        """As it was trained."""
+        """All that was asked of it."""
         return self.trained.experiment
 
     @property
     def method(self) -> Method:
-        """The game, or a baseline: a torch module."""
+        """The torch module with its weights, in evaluation mode."""
         return self.trained.method
 
-    def messages(
-        self, images: Tensor | Sequence[Image.Image] | Literal["train", "val"]
-    ) -> Messages:
-        """The messages about `images` in the plain view, without noise.
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the checkpoint that was loaded."""
+        return self.trained.path
 
-        `images` are (n, 3, h, w), bytes or floats from 0 to 1, or pictures of PIL, or the name of a
-        split of the run's own data. Each is resized to the side that the run was trained with.
+    def messages(self, images: Pictures | None = None, *, split: Split = "val") -> Messages:
+        """What the speaker says of n images, each in the plain view.
+
+        `images` are a tensor (n, 3, h, w), uint8 or floats in [0, 1], one PIL image or several, a
+        folder as `data.kind: image_folder` wants it, of which `split` is taken, or None for that
+        split of the run's own images. The result has `symbols` (n, patches, symbols per patch) and
+        `gates` (n, patches), which patches were sent. Raises DataError or ValueError.
         """
-        if isinstance(images, str):
-            shown = open_images(self.experiment.data, images)
-        else:
-            shown = _held(images, self.experiment.data.image_size)
-        said = play_images(self.trained, shown)
-        return Messages(said.ids.numpy(), said.gate.bool().numpy(), said.importance.float().numpy())
+        from pg_platform.evaluation.messages import Messages, as_images, play_images
+
+        given = as_images(images, self.trained.game.experiment, split)
+        return Messages.of(play_images(self.trained, given), self.trained)
 
     def evaluate(self, name: str, **options: Any) -> Measured:
-        """What the evaluation `name` of evals/ finds, with its `metrics`, `tables` and `figures`.
+        """What the evaluation `name` of evals/ finds; kept with the run, as pg-eval keeps it.
 
-        Nothing is stored; pg-eval writes to the run.
+        `options` are those of the evaluation. The result has `metrics`, `tables`, `figures` and
+        `words`. Raises ConfigError for a wrong option, ValueError for a name that is none.
         """
-        evaluation = load_evaluation(name)
-        return evaluation.evaluate(self.trained, evaluation.Options.model_validate(options))
+        from pg_platform.evaluate import evaluate_run
+        from pg_platform.store.store import Store
+
+        with closing(Store.open(self.home)) as store:
+            return evaluate_run(
+                store, self.run_id, self.name, self.trained, name, as_texts(options)
+            )
 
 
-def load_run(run: str | Path, *, device: str = "cpu", home: Home = None) -> Run:
-    """A run by its id in the store, or by the folder of its checkpoints.
+def load_run(
+    target: PathLike,
+    *,
+    device: str = "cpu",
+    moved: Mapping[str, str] | None = None,
+    home: PathLike | None = None,
+) -> Run:
+    """A trained run, by its id in the store or the folder of its checkpoints, on `device`.
 
-    ValueError where there is none, or where a name stands for several.
+    `moved` says where its images lie now, as {"path": FOLDER}. Raises CheckpointError where there
+    is no checkpoint, ValueError where `target` is not one finished run.
+
+    >>> run = load_run("runs/trials/0123456789ab")  # doctest: +SKIP
+    >>> run.messages(split="val").symbols.shape  # doctest: +SKIP
+    (359, 16, 1)
     """
-    with closing(Store.open(_root(home))) as store:
-        found = list(targets(store, str(run)))
-    if len(found) > 1:
-        raise ValueError(f"{run} stands for {len(found)} runs; give the id of one")
-    ((run_id, _, folder),) = found
-    return Run(run_id, load_trained(folder, torch.device(device)))
+    import torch
+
+    from pg_platform.evaluate import check_images, targets
+    from pg_platform.evaluation.trained import load_trained
+    from pg_platform.store.store import Store
+
+    root = home_of(home)
+    with closing(Store.open(root)) as store:
+        found = list(targets(store, os.fspath(target)))
+        if len(found) > 1:
+            listed = "\n  ".join(f"{run_id}  {name}" for run_id, name, _ in found)
+            raise ValueError(f"{target} stands for {len(found)} runs; load one of\n  {listed}")
+        ((run_id, name, folder),) = found
+        trained = load_trained(folder, torch.device(device), moved or {})
+        if moved and run_id is not None:
+            check_images(store, run_id, name, trained)
+    if trained.older is not None:
+        warnings.warn(trained.older, stacklevel=2)
+    return Run(run_id, name, root, trained)
 
 
-def _root(home: Home) -> Path:
-    return store_root() if home is None else Path(absolute(str(home)))
+def as_texts(overrides: Overrides) -> list[str]:
+    """Overrides as KEY=VALUE, the values in JSON, which is YAML."""
+    if isinstance(overrides, str):
+        return [overrides]
+    if isinstance(overrides, Mapping):
+        return [f"{k}={json.dumps(v, default=os.fspath)}" for k, v in overrides.items()]
+    return list(overrides)
 
 
-def _executor(root: Path, *, local: bool, address: str | None, worker_group: bool) -> Executor:
+def home_of(home: PathLike | None) -> Path:
+    """The folder of results, absolute."""
+    return store_root() if home is None else Path(absolute(os.fspath(home))).resolve()
+
+
+def find_sweep(name: PathLike) -> Path:
+    """A file by its path or by its name in sweeps/, with or without .yaml; ConfigError for none."""
+    places = (Path(name), sweeps() / name, sweeps() / f"{os.fspath(name)}.yaml")
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
+        raise ConfigError([f"no file {name} here or in {sweeps()}; there:\n  {known}"])
+    return found
+
+
+def name_of_list(name: str, there: Sequence[Sweep]) -> str:
+    """The name of a list of sweeps, with what was set of all of them."""
+    variants = dict.fromkeys(each.file.variant for each in there if each.file.variant)
+    return f"{name} ({next(iter(variants))})" if variants else name
+
+
+def _run_last(name: PathLike, root: Path) -> Sweep:
+    """The sweep of that name as it was run last, else as its file is now."""
+    from pg_platform.report.report import run_last
+
+    if not Path(name).is_file() and (found := run_last(root, os.fspath(name))) is not None:
+        return found
+    sweep = load_sweep(name)
+    return run_last(root, sweep.name, sweep) or sweep
+
+
+def _executor(
+    root: Path, *, local: bool, address: str | None, worker_group: bool = False
+) -> Executor:
+    """What runs trials. Ray is imported here, after what it reads from the environment is set."""
     if local:
         if address is not None:
-            raise ValueError(f"local=True runs no Ray, and {address} is a cluster; give one")
+            raise ConfigError([f"address={address}: local=True asks no Ray cluster; leave one out"])
         from pg_platform.driver.local import LocalExecutor
 
         return LocalExecutor(root)
     from pg_platform.driver.environment import prepare
 
-    os.environ["PG_HOME"] = str(root)  # for the processes of Ray
-    prepare(address)  # before Ray is imported
+    prepare(address, root)
     from pg_platform.cluster.executor import RayExecutor
 
     return RayExecutor(root, worker_group=worker_group)
-
-
-def _held(images: Tensor | Sequence[Image.Image], side: int) -> Images:
-    """Images in memory as a split is: (n, 3, side, side) uint8."""
-    if isinstance(images, Tensor):
-        pixels = images if images.is_floating_point() else images / 255
-        if pixels.ndim != 4 or pixels.shape[1] != 3:
-            raise ValueError(f"images want the shape (n, 3, h, w), got {tuple(images.shape)}")
-        if pixels.shape[2:] != (side, side):
-            size = (side, side)
-            pixels = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
-        bytes_ = (pixels * 255).round().clamp(0, 255).to(torch.uint8)
-    else:
-        shown = [
-            one.convert("RGB").resize((side, side), Image.Resampling.BILINEAR) for one in images
-        ]
-        bytes_ = torch.from_numpy(np.stack([np.asarray(one) for one in shown])).permute(0, 3, 1, 2)
-    count = len(bytes_)
-    return Images(
-        classes=(),
-        labels=torch.full((count,), -1),
-        ids=[str(n) for n in range(count)],
-        pixels=bytes_.contiguous(),
-    )

@@ -213,14 +213,7 @@ class _Work:
             trained = load_trained(folder, torch.device("cpu"), self.moved)
             older.append(trained.older)
             if run_id is not None and (self.moved or _relative(trained.experiment)):
-                found = identity(trained.experiment.data)
-                theirs = self.store.look(run_id).tags.get("pg.data", found)
-                if found != theirs:
-                    raise ValueError(
-                        f"{label} was trained on {theirs}, and the images at "
-                        f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
-                        "folder of its own with --data path=FOLDER"
-                    )
+                check_images(self.store, run_id, label, trained)
         return older
 
     def warnings(self, older: Sequence[str | None]) -> Iterator[str]:
@@ -294,6 +287,37 @@ class _Work:
 
         gpu = self.device.type == "cuda"
         return on_cluster(measure, calls, gpu=gpu)
+
+
+def check_images(store: Store, run_id: str, label: str, trained: Trained) -> None:
+    """ValueError where the images of a run, as they lie now, are not those of its training."""
+    found = identity(trained.experiment.data)
+    theirs = store.look(run_id).tags.get("pg.data", found)
+    if found != theirs:
+        raise ValueError(
+            f"{label} was trained on {theirs}, and the images at "
+            f"{getattr(trained.experiment.data, 'path', found)} are {found}; give the "
+            "folder of its own with --data path=FOLDER"
+        )
+
+
+def evaluate_run(  # noqa: PLR0913 - whose it is, and what is asked
+    store: Store,
+    run_id: str | None,
+    label: str,
+    trained: Trained,
+    name: str,
+    overrides: Sequence[str],
+) -> Measured:
+    """What an evaluation finds on a loaded run; kept with it where the store has it.
+
+    Raises what `evaluate_target` does.
+    """
+    evaluation = load_evaluation(name)
+    options = load_options(evaluation.Options, overrides)
+    measured = _cautioned(evaluation.evaluate(trained, options), trained)
+    kept(store, run_id, name, label, measured, result_key(name, options, [trained.path]))
+    return measured
 
 
 def measure(

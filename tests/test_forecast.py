@@ -20,11 +20,12 @@ from pg_platform.data.identity import identity
 from pg_platform.data.sizes import split_sizes
 from pg_platform.driver.control import Control
 from pg_platform.driver.driver import run_train
-from pg_platform.driver.dry_run import DryRun, clock
+from pg_platform.driver.dry_run import DryRun
 from pg_platform.driver.early_stopping import Judge
 from pg_platform.driver.forecast import (
     Forecast,
     Range,
+    clock,
     cost_of,
     makespan,
     predicted,
@@ -274,7 +275,9 @@ def test_a_run_from_a_checkpoint_does_not_pass_for_a_whole_one(tmp_path: Path) -
             judge = Judge(rules.early_terminate, maximize=True, epochs=1)
             conductor = Conductor(rules, Record(runs, screen, store.flush), judge)
             conductor.add([trial])
-            executor.run(conductor, trial.experiment.resources, Control(tmp_path, "again"))
+            control = Control(tmp_path, "again")
+            control.open()
+            executor.run(conductor, trial.experiment.resources, control)
         _, again = store.finished_of_shape(shape(trial.experiment))
     assert Forecast.of([again], {}, lambda _: 1000).basis(trial.experiment) == (
         "the steps of 1 resumed run on cpu"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform import api
 from pg_platform.cli.exits import checked
 from pg_platform.config.paths import store_root
+from pg_platform.config.yaml_tree import Items, Leaf, read
 
 if TYPE_CHECKING:
     from pg_platform.sweep.load import Sweep
@@ -27,20 +29,18 @@ def load_sweeps(
     file: str, overrides: Sequence[str], scale: str | None
 ) -> tuple[str | None, list[Sweep]]:
     """The sweep FILE alone, or the name of a list of sweeps and all of them, checked."""
-    from pg_platform.sweep.load import find_sweep, is_collection, load_collection, load_sweep
-
-    path = checked(partial(find_sweep, file))
-    if not checked(partial(is_collection, path)):
-        return None, [checked(partial(load_sweep, path, overrides, scale))]
-    name, files = checked(partial(load_collection, path))
-    there = [checked(partial(load_sweep, each, overrides, scale)) for each in files]
-    return called(name if scale is None else f"{name}_{scale}", there), there
+    return checked(partial(api.load_sweeps, file, overrides, scale))
 
 
-def called(name: str, there: Sequence[Sweep]) -> str:
-    """The name of a list of sweeps, with what was set of all of them."""
-    variants = dict.fromkeys(each.file.variant for each in there if each.file.variant)
-    return f"{name} ({next(iter(variants))})" if variants else name
+def question(file: Path) -> str:
+    """What a sweep file asks, or which sweeps a list of them has; nothing else of it is checked."""
+    tree = checked(partial(read, file, [])).values
+    match tree.get("question"), tree.get("sweeps"):
+        case Leaf(value=str(text)), _:
+            return text
+        case _, Items(items=items):
+            return "the sweeps " + ", ".join(item.text for item in items if isinstance(item, Leaf))
+    return ""
 
 
 def set_of_sweep(there: Sequence[Sweep], key: str, value: str) -> str:

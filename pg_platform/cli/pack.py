@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform import api
 from pg_platform.cli.exits import (
     checked,
     exit_codes,
@@ -15,13 +16,13 @@ from pg_platform.cli.exits import (
 )
 from pg_platform.cli.options import Command, LocalPath, set_option
 
-if TYPE_CHECKING:
-    pass
 
-
-@click.command(cls=Command)
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.argument("dest", type=LocalPath(), required=False)
+@click.command(
+    cls=Command,
+    alternatives=[["--verify", each] for each in ("FILE", "--set", "--shard-images")],
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), required=False)
+@click.argument("dest", metavar="DEST", type=LocalPath(), required=False)
 @set_option
 @click.option(
     "--shard-images",
@@ -53,13 +54,11 @@ def pack(
 
             click.echo(f"{verify}: {packs.verify(verify, click.echo)} images, as written")
         return
-    from pg_platform.sweep.load import load_experiment
-
     if file is None or dest is None:
         refuse("wanted is pg-pack FILE DEST, or pg-pack --verify DEST")
     if not file.is_file():
         refuse(f"no file {file}; examples/digits.yaml shows the form, and docs/data.md the kinds")
-    experiment = checked(lambda: load_experiment(file, overrides))
+    experiment = checked(partial(api.load_experiment, file, overrides))
     with exit_codes(set_key):
         from pg_platform.data.packing import write_pack
 

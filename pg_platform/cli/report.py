@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform.api import name_of_list
 from pg_platform.cli.exits import exit_codes
-from pg_platform.cli.files import called, load_sweeps, print_reproduction, set_of_sweep
-from pg_platform.cli.options import Command, LocalPath, set_option
+from pg_platform.cli.files import load_sweeps, print_reproduction, set_of_sweep
+from pg_platform.cli.options import Command, LocalPath, SweepName, set_option
 from pg_platform.config.paths import store_root
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("file")
+@click.argument("file", metavar="FILE", type=SweepName())
 @set_option
 @click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
 @click.option("--to", type=LocalPath(), help="Write the page to this file as well.")
@@ -57,4 +58,4 @@ def _to_report(
     if overrides:
         return name, there
     last = [run_last(root, each.name, each) or each for each in there]
-    return None if name is None else called(name, last), last
+    return None if name is None else name_of_list(name, last), last

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform import api
 from pg_platform.cli.exits import (
     Exit,
     Failure,
@@ -21,14 +21,21 @@ from pg_platform.cli.exits import (
     refuse,
     was_cut_short,
 )
-from pg_platform.cli.files import load_sweeps, print_reproduction, set_of_sweep
-from pg_platform.cli.options import Command, address_option, set_option
-from pg_platform.config.paths import store_root
+from pg_platform.cli.files import load_sweeps, print_reproduction, question, set_of_sweep
+from pg_platform.cli.options import (
+    Command,
+    SweepName,
+    address_option,
+    local_option,
+    output_of,
+    output_options,
+    set_option,
+)
+from pg_platform.config.paths import store_root, sweeps
 
 if TYPE_CHECKING:
     from pg_platform.driver.driver import SweepResult
     from pg_platform.driver.dry_run import DryRun
-    from pg_platform.driver.resume import Retry
     from pg_platform.sweep.load import Sweep
 
 
@@ -36,9 +43,33 @@ _REMEDIES = {"failed": "--retry-failed", "infeasible": "--retry-infeasible"}
 """How trials that ended so in an earlier call are run again."""
 
 
-@click.command(cls=Command)
-@click.argument("file")
+_MODES = ("--dry-run", "--status", "--stop", "--cancel", "--kill", "--list")
+"""A call runs the sweep, or does one of these."""
+_OF_A_RUN = ("--local", "--quiet", "--verbose", "--fresh")
+_TALKS = ("--status", "--stop", "--cancel", "--kill", "--list")
+_RETRIES = ("--retry-failed", "--retry-infeasible", "--rerun")
+
+
+@click.command(
+    cls=Command,
+    alternatives=[
+        _MODES,
+        *([talk, each] for talk in _TALKS for each in (*_OF_A_RUN, *_RETRIES, "--address")),
+        *(["--fresh", each] for each in _RETRIES),
+        *(["--dry-run", each] for each in ("--local", "--quiet", "--verbose")),
+        *(["--list", each] for each in ("FILE", "--set", "--scale")),
+        ["--local", "--address"],
+        ["--quiet", "--verbose"],
+    ],
+    needs={
+        "--calibrate": ["--dry-run"],
+        "--slots": ["--dry-run"],
+        "--json": ["--dry-run", "--status", "--list"],
+    },
+)
+@click.argument("file", metavar="FILE", required=False, type=SweepName())
 @set_option
+@local_option
 @address_option
 @click.option("--scale", metavar="NAME", help="A form of the sweep that its file has, as small.")
 @click.option("--dry-run", is_flag=True, help="List the trials and their cost; start nothing.")
@@ -52,10 +83,13 @@ _REMEDIES = {"failed": "--retry-failed", "infeasible": "--retry-infeasible"}
 @click.option("--stop", is_flag=True, help="Ask it to stop: running trials leave a checkpoint.")
 @click.option("--cancel", is_flag=True, help="End it at once.")
 @click.option("--kill", metavar="TRIAL", help="Ask one of its trials to stop, as 'V=8 seed=0'.")
-@click.option("--json", "as_json", is_flag=True, help="--dry-run and --status for programs.")
+@click.option("--list", "list_", is_flag=True, help="The sweeps that ship, and what they ask.")
+@click.option("--json", "as_json", is_flag=True, help="--dry-run, --status, --list for programs.")
+@output_options
 def sweep(  # noqa: PLR0913 - the options of the command
-    file: str,
+    file: str | None,
     overrides: tuple[str, ...],
+    local: bool,  # noqa: FBT001
     address: str | None,
     scale: str | None,
     dry_run: bool,  # noqa: FBT001
@@ -69,7 +103,10 @@ def sweep(  # noqa: PLR0913 - the options of the command
     stop: bool,  # noqa: FBT001
     cancel: bool,  # noqa: FBT001
     kill: str | None,
+    list_: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
+    quiet: bool,  # noqa: FBT001
+    verbose: bool,  # noqa: FBT001
 ) -> None:
     """Run what is not finished of the sweep FILE: a path, or a name in sweeps/.
 
@@ -77,6 +114,11 @@ def sweep(  # noqa: PLR0913 - the options of the command
     Where FILE is a list of sweeps, as paper.yaml, they run in its order, then come together on
     one page.
     """
+    if list_:
+        _print_list(as_json=as_json)
+        return
+    if file is None:
+        refuse("no FILE given; pg-sweep --list has the sweeps that ship")
     name, there = load_sweeps(file, overrides, scale)
     for each in there:
         if each.metric.warning is not None:
@@ -92,19 +134,20 @@ def sweep(  # noqa: PLR0913 - the options of the command
             _talk(meant, status=status, stop=stop, cancel=cancel, kill=kill, as_json=as_json)
         return
     with exit_codes(partial(set_of_sweep, there)):
-        from pg_platform.driver.dry_run import dry_run as foresee
         from pg_platform.driver.dry_run import refuse_other_sweeps
         from pg_platform.driver.resume import Retry
 
         retry = Retry(retry_failed, retry_infeasible, fresh, rerun)
         if dry_run:
-            dry_run_of = partial(foresee, slots=slots, calibrated=calibrate)
-            dries = {s.name: dry_run_of(s, store_root(), retry) for s in there}
+            foresee = partial(api.plan, slots=slots, calibrate=calibrate, retry=retry)
+            dries = {sweep.name: foresee(sweep) for sweep in there}
             _print_dry(dries, listed=name is not None, as_json=as_json)
             return
         if name is not None and not fresh:  # the last of a list is not to end it after hours
             refuse_other_sweeps(there, store_root())
-        worst = _run_all(there, address, retry)
+        output = output_of(quiet=quiet, verbose=verbose)
+        run = partial(api.run_sweep, local=local, address=address, retry=retry, output=output)
+        worst = _run_all(there, run, quiet=quiet)
         if name is not None:
             print_reproduction(name, there, None)
     if worst:
@@ -121,15 +164,29 @@ def _print_dry(dries: Mapping[str, DryRun], *, listed: bool, as_json: bool) -> N
         click.echo("\n".join([*([f"== {name}"] if listed else []), *dry.listing()]))
 
 
-def _run_all(there: Sequence[Sweep], address: str | None, retry: Retry) -> Exit:
+def _print_list(*, as_json: bool) -> None:
+    """The sweeps that ship by name, each with its question."""
+    told = {path.stem: question(path) for path in sorted(sweeps().glob("*.yaml"))}
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    width = max(map(len, told))
+    for name, text in told.items():
+        click.echo(f"{name:<{width}}  {text}")
+
+
+def _run_all(there: Sequence[Sweep], run: Callable[[Sweep], SweepResult], *, quiet: bool) -> Exit:
     """Run the sweeps in order, up to one that cannot go on; the gravest outcome of all."""
     from pg_platform.driver.control import INTERRUPTS
-    from pg_platform.driver.environment import prepare
 
-    prepare(address)  # once: Ray keeps the token with which it started first in a process
     gravest = Exit.DONE
     for each in there:
-        outcome = _run_sweep(each, retry)
+        if not quiet:
+            points, seeds = each.file.samples or len(each.points), len(each.seeds)
+            click.echo(f"{each.name}: {points} points x {seeds} seeds; results in {store_root()}")
+        result = run(each)
+        _print_result(result, quiet=quiet)
+        outcome = _outcome_of_sweep(result, store_root())
         if outcome >= Exit.INFRASTRUCTURE:
             sys.exit(outcome)
         if INTERRUPTS.asked and each is not there[-1]:
@@ -157,20 +214,12 @@ def _talk(  # noqa: PLR0913 - by keyword
         ask(root, name, Request("stop" if stop else "cancel"))
 
 
-def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
-    """Run one sweep and print how it stands; the environment of Ray is prepared."""
-    from pg_platform.cluster.executor import RayExecutor
-    from pg_platform.driver.driver import run_sweep
+def _print_result(result: SweepResult, *, quiet: bool) -> None:
+    """How a sweep stands; `quiet` leaves out all but the table and what it says."""
     from pg_platform.report.comparison import print_table
     from pg_platform.report.summary import answer
     from pg_platform.store.codes import mixture
-    from pg_platform.store.store import Store
 
-    root = store_root()
-    points, seeds = checked.file.samples or len(checked.points), len(checked.seeds)
-    click.echo(f"{checked.name}: {points} points x {seeds} seeds; results in {root}")
-    with closing(Store.open(root)) as store:
-        result = run_sweep(checked, root, store, RayExecutor(root), retry)
     if result.table is not None:
         if (mixed := mixture(result.table.codes)) is not None:
             click.echo(mixed)
@@ -178,6 +227,8 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
         click.echo(answer(result.table))
     if result.kept is not None:
         click.echo(result.kept)
+    if quiet:
+        return
     verdict, standing = result.verdict, result.standing
     told = list(standing.told.values())
     kept = {word: told.count(word) for word in ("failed", "infeasible", "pruned") if word in told}
@@ -196,8 +247,7 @@ def _run_sweep(checked: Sweep, retry: Retry) -> Exit:
     for word, number in kept.items():
         remedy = f" ({_REMEDIES[word]})" if word in _REMEDIES else ""
         click.echo(f"{number} {word} before, not tried again{remedy}")
-    click.echo(f"store: {store.uri}\nlook at it: pg-ui")
-    return _outcome_of_sweep(result, root)
+    click.echo(f"store: {result.store}\nlook at it: pg-ui")
 
 
 def _outcome_of_sweep(result: SweepResult, root: Path) -> Exit:

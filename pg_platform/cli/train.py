@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from pg_platform import api
 from pg_platform.cli.exits import (
     Failure,
     checked,
     exit_codes,
-    gave_way,
     outcome_of,
     refuse,
     set_key,
     was_cut_short,
 )
-from pg_platform.cli.options import Command, address_option, set_option
-from pg_platform.config.paths import store_root
+from pg_platform.cli.options import (
+    Command,
+    address_option,
+    local_option,
+    output_of,
+    output_options,
+    set_option,
+)
 
-if TYPE_CHECKING:
-    pass
+_OF_A_RUN = ("FILE", "--set", "--local", "--address", "--quiet", "--verbose")
 
 
-@click.command(cls=Command)
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.command(
+    cls=Command,
+    alternatives=[
+        *(["--show-recipe", each] for each in _OF_A_RUN),
+        ["--local", "--address"],
+        ["--quiet", "--verbose"],
+    ],
+    needs={"--against": ["--show-recipe"]},
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path), required=False)
 @set_option
-@click.option("--local", is_flag=True, help="Train in this process, without Ray.")
+@local_option
 @address_option
+@output_options
 @click.option("--show-recipe", metavar="RECIPE", help="Print a recipe's keys; train nothing.")
 @click.option(
     "--against",
@@ -45,6 +57,8 @@ def train(  # noqa: PLR0913 - the options of the command
     overrides: tuple[str, ...],
     local: bool,  # noqa: FBT001
     address: str | None,
+    quiet: bool,  # noqa: FBT001
+    verbose: bool,  # noqa: FBT001
     show_recipe: str | None,
     against: str,
 ) -> None:
@@ -55,39 +69,21 @@ def train(  # noqa: PLR0913 - the options of the command
     if show_recipe is not None:
         _print_differences(show_recipe, against)
         return
-    from pg_platform.sweep.load import load_experiment
-
-    if file is None or not file.is_file():
-        refuse(f"no file {file or 'given'}; examples/digits.yaml is one to start from")
-    experiment = checked(lambda: load_experiment(file, overrides))
+    if file is None:
+        refuse("no FILE given; examples/digits.yaml is one to start from")
+    experiment = checked(partial(api.load_experiment, file, overrides))
     with exit_codes(set_key):
-        from pg_platform.data.identity import identity
-        from pg_platform.driver.driver import Executor, run_train
-        from pg_platform.driver.environment import prepare
-        from pg_platform.store.store import Store
-        from pg_platform.sweep.trials import single
+        from pg_platform.driver.driver import TrialFailedError
 
-        root = store_root()
-        trial = single(experiment, file.stem, identity)
-        executor: Executor
-        if local:
-            from pg_platform.driver.local import LocalExecutor
-
-            executor = LocalExecutor(root)
-        else:
-            prepare(address)
-            from pg_platform.cluster.executor import RayExecutor
-
-            executor = RayExecutor(root, worker_group=True)
-        with closing(Store.open(root)) as store:
-            result = run_train(trial, root, store, executor)
+        output, failed = output_of(quiet=quiet, verbose=verbose), []
+        try:
+            result = api.train(experiment, file.stem, local=local, address=address, output=output)
+        except TrialFailedError as error:
+            result = error.result
+            failed = [Failure(error.name, error.error, result.folder)]
         if result.reused:
             click.echo(f"{file.stem}: finished before, not run again")
         click.echo(f"run: {result.run_id}\ncheckpoints: {result.folder}")
-        errors = result.verdict.failed.values()
-        failed = [Failure(trial.name, error, result.folder) for error in errors]
-        if result.verdict.infrastructure is not None:
-            sys.exit(gave_way(result.verdict.infrastructure))
         again = "the same command tries it again"
         if outcome := outcome_of(failed, again, interrupted=was_cut_short(result.verdict)):
             sys.exit(outcome)

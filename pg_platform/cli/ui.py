@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from pg_platform.cli.exits import exit_codes
 from pg_platform.cli.options import Command
 from pg_platform.config.paths import store_root
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Command)

@@ -21,7 +21,7 @@ from pg_platform.cluster.crashes import crash_of
 from pg_platform.driver.control import INTERRUPTS
 from pg_platform.driver.scheduler import Conductor
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.history import Outcome, Row
+from pg_platform.training.history import Heartbeat, Outcome, Row
 
 
 class Ledger(tune.Callback):
@@ -64,6 +64,8 @@ class Ledger(tune.Callback):
         if "warning" in result:
             self.conductor.record.warn(planned, result["warning"])
         self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
+        if "heartbeat" in result:
+            self.conductor.beat(planned, Heartbeat(**result["heartbeat"]))
         match result.get("outcome"):
             case None:
                 return

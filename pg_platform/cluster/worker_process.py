@@ -18,12 +18,16 @@ from pg_platform.cluster.crashes import crashes_kept
 from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
-from pg_platform.training.history import Outcome, Row
+from pg_platform.training.history import Heartbeat, Outcome, Row
 from pg_platform.training.loop import train
 from pg_platform.training.worker import Place, local_place, place_facts
 
 REPORT_SECONDS = 1.0
 """How long a trial of one worker keeps its rows before it sends them."""
+
+
+HEARTBEAT_SECONDS = 10.0
+"""A trial waits until the driver has taken a report, so it rarely tells how far it is."""
 
 
 def play_alone(assignment: Assignment) -> None:
@@ -57,6 +61,8 @@ def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
             should_save=poll.should_save,
             until=assignment.until,
             warn=report.warn,
+            beat=report.beat,
+            beat_seconds=HEARTBEAT_SECONDS,
         )
     report.end(outcome.value)
     return outcome
@@ -97,6 +103,11 @@ class Report:
         taken = [asdict(row) for row in self.kept]
         self.kept.clear()
         return taken
+
+    def beat(self, beat: Heartbeat) -> None:
+        """Where the trial stands inside an epoch, with the rows that were kept."""
+        self.sent_at = time.monotonic()
+        self.send({"rows": self._taken(), "heartbeat": asdict(beat)})
 
     def facts(self, facts: dict[str, str]) -> None:
         """What is known only where the trial runs, and how to reach its process."""

@@ -286,6 +286,7 @@ class Interrupts:
         self._numbers = tuple(n for n in SIGNALS if n == signal.SIGINT or n not in ignored)
         self._main, self._thread, self._stopped = _Count(), _Count(), False
         with ExitStack() as at_exit:
+            at_exit.callback(setattr, self, "_numbers", ())
             for number in self._numbers:
                 at_exit.callback(signal.signal, number, before[number])
             self.install()
@@ -293,7 +294,10 @@ class Interrupts:
                 yield self
 
     def install(self) -> None:
-        """Take the signals back; Ray and Tune put handlers of their own in place."""
+        """Take the signals back; Ray and Tune put handlers of their own in place.
+
+        Nothing where no command listens: a notebook and a script keep their own handlers.
+        """
         for number in self._numbers:
             signal.signal(number, self._note)
 

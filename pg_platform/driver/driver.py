@@ -19,7 +19,7 @@ from pg_platform.driver.control import INTERRUPTS, Control
 from pg_platform.driver.dry_run import check_custom
 from pg_platform.driver.early_stopping import Judge
 from pg_platform.driver.gpu_packing import told_share
-from pg_platform.driver.live_table import Screen
+from pg_platform.driver.live_table import Output, Screen
 from pg_platform.driver.resume import (
     Retry,
     Standing,
@@ -31,7 +31,7 @@ from pg_platform.driver.resume import (
     resources_of,
 )
 from pg_platform.driver.scheduler import Conductor
-from pg_platform.driver.trial_events import Record, Verdict
+from pg_platform.driver.trial_events import Record, Verdict, error_log, headline
 from pg_platform.files import only_driver
 from pg_platform.progress import tracked
 from pg_platform.report.comparison import Comparison
@@ -64,6 +64,8 @@ class SweepResult:
     table: Comparison | None
     experiment_id: str
     run_id: str
+    store: str
+    """The address of the store, as MLflow reads it."""
     kept: str | None = None
     """Why the report in the store was not replaced by this table; None where it was."""
 
@@ -77,6 +79,16 @@ class TrainResult:
     """None where it was interrupted before its first step."""
     folder: Path
     reused: bool
+    """Whether it had finished before, and was not run again."""
+
+
+class TrialFailedError(RuntimeError):
+    """The only trial of a call failed; `result` says how it stands, `error` is the traceback."""
+
+    def __init__(self, name: str, error: str, result: TrainResult) -> None:
+        log = error_log(result.folder)
+        super().__init__(f"{name}: {headline(error)}; the traceback lies in {log}")
+        self.name, self.error, self.result = name, error, result
 
 
 @dataclass
@@ -97,8 +109,14 @@ class _Planned:
         return trials_of_point(self.sweep, point, identity, choice)
 
 
-def run_sweep(
-    sweep: Sweep, root: Path, store: Store, executor: Executor, retry: Retry | None = None
+def run_sweep(  # noqa: PLR0913 - the last one by keyword
+    sweep: Sweep,
+    root: Path,
+    store: Store,
+    executor: Executor,
+    retry: Retry | None = None,
+    *,
+    output: Output = "table",
 ) -> SweepResult:
     """Run what is not finished of `sweep`, writing its report after each trial.
 
@@ -126,7 +144,7 @@ def run_sweep(
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
         foresee(runs, standing, forecast)
-        with Screen(planned.trials, sweep.metric.base.name) as screen:
+        with Screen(planned.trials, sweep.metric.base.name, output) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:
                     screen.show(trial, standing.told[trial.id])
@@ -149,11 +167,14 @@ def run_sweep(
         table,
         runs.experiment_id,
         runs.parent or "",
+        store.uri,
         kept=None if report.refused is None else str(report.refused),
     )
 
 
-def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> TrainResult:
+def run_train(
+    trial: Trial, root: Path, store: Store, executor: Executor, *, output: Output = "table"
+) -> TrainResult:
     """Run one trial, or not at all if the store holds it as finished."""
     check_sizes([trial.experiment])
     check_custom([trial.experiment])
@@ -168,7 +189,7 @@ def run_train(trial: Trial, root: Path, store: Store, executor: Executor) -> Tra
         rules = SweepFile(name=TRAIN, metric=metric, on_oom="fail")
         control = Control(root, f"{TRAIN}-{trial.id}")
         control.open()
-        with Screen([trial], metric.name) as screen:
+        with Screen([trial], metric.name, output) as screen:
             record = Record(runs, screen, store.flush)
             conductor = Conductor(rules, record, _judge(rules, trial.experiment.epochs))
             conductor.add([trial])

@@ -15,7 +15,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.driver.control import Control
-from pg_platform.driver.forecast import Cost, Forecast, Range, cost_of, slots_on
+from pg_platform.driver.forecast import Cost, Forecast, Range, clock, cost_of, slots_on
 from pg_platform.driver.resume import (
     Retry,
     forecast_of,
@@ -180,20 +180,6 @@ def spread(seconds: Range) -> str:
 def amount(some: Range) -> str:
     """`1.25 (0.9 to 1.6)`."""
     return f"{some.expected:.3g} ({some.low:.3g} to {some.high:.3g})"
-
-
-def clock(seconds: float) -> str:
-    """`0.4s`, `12s`, `3m 2s`, `5h 10m`, `2d 4h`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-    first = next(i for i, (_, size) in enumerate(units) if whole >= size)
-    told = []
-    for name, size in units[first : first + 2]:
-        count, whole = divmod(whole, size)
-        told.append(f"{count}{name}")
-    return " ".join(told)
 
 
 CALIBRATION_STEPS = 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 from pg_platform.config.paths import store_root
 
@@ -19,20 +20,20 @@ _ALWAYS = {
 }
 
 
-def prepare(address: str | None) -> None:
+def prepare(address: str | None, root: Path | None = None) -> None:
     """Set what Ray is to find: the cluster at `address`, else a private one behind a token.
 
     Ray's ports of a private cluster listen on every interface whatever its node address is, so
     it admits only holders of a token that this process makes and its children inherit. Their
-    current folder is another, so the store is named to them by its absolute path.
+    current folder is another, so the store, `root`, is named to them by its absolute path. Called
+    again in one process it leaves the token: Ray keeps the one with which it started first.
     """
-    os.environ["PG_HOME"] = str(store_root())
     for name, value in _ALWAYS.items():
         os.environ.setdefault(name, value)
     # A worker runs in another folder, where a relative one, or the default, would be another.
-    os.environ["PG_HOME"] = str(store_root())
+    os.environ["PG_HOME"] = str(root or store_root())
     if address is not None:
         os.environ["RAY_ADDRESS"] = address
     if "RAY_ADDRESS" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -196,3 +196,17 @@ def _held(resources: Resources) -> tuple[int, float]:
 
 def _student(degrees: int) -> float:
     return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def clock(seconds: float) -> str:
+    """`0.4s`, `12s`, `3m 2s`, `5h 10m`, `2d 4h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    first = next(i for i, (_, size) in enumerate(units) if whole >= size)
+    told = []
+    for name, size in units[first : first + 2]:
+        count, whole = divmod(whole, size)
+        told.append(f"{count}{name}")
+    return " ".join(told)

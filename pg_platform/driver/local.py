@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pg_platform.config.experiment import Resources
-from pg_platform.driver.control import INTERRUPTS, Control
+from pg_platform.driver.control import INTERRUPTS, Control, obey
 from pg_platform.driver.own_process import Damaged, Failed, Order, OwnProcess
 from pg_platform.driver.scheduler import Conductor, Segment
 from pg_platform.driver.watchdog import Guard
-from pg_platform.sweep.trials import trial_folder
-from pg_platform.training.history import Outcome
+from pg_platform.sweep.trials import Trial, trial_folder
+from pg_platform.training.history import Heartbeat, Outcome
 from pg_platform.training.worker import check_device
 
 
@@ -21,8 +22,8 @@ class LocalExecutor:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:  # noqa: ARG002
-        """Run to the end, or to a signal that asks for it.
+    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:
+        """Run to the end, or until a signal or a request from elsewhere.
 
         A trial that fails is told to the record; one that loses a process that decodes goes on
         from its checkpoint, `max_failures` times. Raises ValueError for more than one worker.
@@ -33,9 +34,15 @@ class LocalExecutor:
                 "drop --local, or add --set resources.workers=1"
             )
         guard = Guard(grace=conductor.grace, running=lambda: bool(conductor.running))
+        to_stop: set[str] = set()
+
+        def asked(trial: Trial) -> bool:
+            obey(conductor, control, to_stop.update, guard.ask)
+            return guard.asked or trial.id in to_stop
+
         with OwnProcess() as process, INTERRUPTS.patient(guard):
             while isinstance(segment := conductor.next(), Segment):
-                self._train(segment, conductor, process, lambda: guard.asked)
+                self._train(segment, conductor, process, partial(asked, segment.trial))
                 if guard.asked:
                     conductor.record.verdict.stopped = True
                     conductor.close("interrupted")
@@ -83,6 +90,8 @@ class LocalExecutor:
                     return word
                 case Damaged(told):
                     conductor.record.warn(trial, told)
+                case Heartbeat():
+                    conductor.beat(trial, word)
                 case dict():
                     conductor.record.facts(trial, word)
                 case rows:

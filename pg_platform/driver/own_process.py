@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
-from pg_platform.training.history import Outcome, Row
+from pg_platform.training.history import Heartbeat, Outcome, Row
 from pg_platform.training.loop import train
 from pg_platform.training.worker import local_place, place_facts
 
 ASKED_SECONDS = 0.1
 """How often the command looks whether it was asked to stop, while it waits for a word."""
-_SERVE = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from multiprocessing.connection import Connection
-from pg_platform.driver.own_process import serve
-serve(Connection(int(sys.argv[2])))
-"""
+_PROGRAM = (
+    "import sys; sys.path[:] = {path}; from multiprocessing.connection import Connection; "
+    "from pg_platform.driver.own_process import serve; serve(Connection({end}))"
+)
+"""Not by multiprocessing, which would run the caller's script once more to import it."""
 _LEFT_TO_THE_COMMAND = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -55,8 +53,8 @@ class Damaged:
     told: str
 
 
-Word = dict[str, str] | list[Row] | Damaged | Outcome | Failed
-"""What the process says of a segment: facts of its place, rows, and how it ended."""
+Word = dict[str, str] | list[Row] | Heartbeat | Damaged | Outcome | Failed
+"""What the process says of a segment: facts of its place, rows, how far it is, how it ended."""
 
 
 class OwnProcess:
@@ -84,7 +82,7 @@ class OwnProcess:
             connection = self._started()
             connection.send(order)
             while True:
-                if not told_to_stop and asked():
+                if asked() and not told_to_stop:
                     told_to_stop = True
                     connection.send(None)
                 if not connection.poll(ASKED_SECONDS):
@@ -101,11 +99,12 @@ class OwnProcess:
     def _started(self) -> Connection:
         if self.connection is None:
             self.connection, theirs = Pipe()
-            # multiprocessing's own processes would run a user's script once more, from its top
-            command = [sys.executable, "-c", _SERVE, json.dumps(sys.path), str(theirs.fileno())]
+            end = theirs.fileno()
+            command = [sys.executable, "-c", _PROGRAM.format(path=sys.path, end=end)]
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_COMMAND)
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # the child keeps it up to `serve`
+            # with the mask, until it ignores them
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[end])
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
         return self.connection
 
@@ -152,6 +151,7 @@ def _trained(order: Order, connection: Connection) -> Outcome | Failed:
             should_stop=connection.poll,  # a word to stop, or the end of the command
             until=order.until,
             warn=lambda told: connection.send(Damaged(told)),
+            beat=connection.send,
         )
     except ConnectionError:
         raise  # the command has gone

@@ -16,7 +16,14 @@ from pg_platform.driver.limits import Limits
 from pg_platform.driver.trial_events import Record
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY, Outcome, Row, shortage
+from pg_platform.training.history import (
+    DISK_FULL,
+    OUT_OF_MEMORY,
+    Heartbeat,
+    Outcome,
+    Row,
+    shortage,
+)
 
 
 class Waiting(Enum):
@@ -168,6 +175,11 @@ class Conductor:
             if name in row.metrics:
                 self._measured(trial, row.epoch, row.metrics[name])
         self.record.rows(trial, rows)
+
+    def beat(self, trial: Trial, beat: Heartbeat) -> None:
+        """The trial tells where it stands between two rows."""
+        self._hear(trial)
+        self.record.beat(trial, beat)
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """The trial's segment has come to its end.

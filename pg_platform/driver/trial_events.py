@@ -12,7 +12,7 @@ from pg_platform.config.experiment import Resources
 from pg_platform.driver.live_table import Screen
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
-from pg_platform.training.history import Row
+from pg_platform.training.history import Heartbeat, Row
 
 
 def error_log(folder: Path) -> Path:
@@ -73,6 +73,10 @@ class Record:
         """The trial reports rows, at least one."""
         self.runs.log(trial, rows)
         self.screen.progress(trial.id, rows[-1])
+
+    def beat(self, trial: Trial, beat: Heartbeat) -> None:
+        """The trial tells where it stands between two rows; the store is not told."""
+        self.screen.beat(trial.id, beat)
 
     def pause(self, trial: Trial) -> None:
         """The trial waits at a rung, with a checkpoint, for others of its sweep."""

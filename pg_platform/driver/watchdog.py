@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
+from pg_platform.config.errors import InfrastructureError
+
 _TICK_SECONDS = 0.5
 _STUCK_SECONDS = 12.0
 """A main thread that does not come round for so long after a stop was asked for is stuck."""
@@ -84,7 +86,7 @@ class Watchdog:
         self.last_words: Callable[[], None] | None = None
         self._heard = heard
         self._limit = _Limit()
-        self._interrupted = False
+        self._interrupted = self._awake = False
         self._ending = threading.Lock()
 
     @contextmanager
@@ -101,6 +103,7 @@ class Watchdog:
             threading.Thread(
                 target=self._watch, args=(reading, ended), name="watchdog", daemon=True
             ).start()
+            self._awake = True
             yield
 
     @contextmanager
@@ -139,8 +142,13 @@ class Watchdog:
             time.sleep(_TICK_SECONDS)
 
     def look(self) -> None:
-        """Return where all is there; else the process ends."""
+        """Return where all is there; else the process ends.
+
+        InfrastructureError instead where no command listens: a caller from Python goes on.
+        """
         if self.guard is not None and (why := self.guard.died()) is not None:
+            if not self._awake:
+                raise InfrastructureError(why)
             self.end(INFRASTRUCTURE, why)
 
     def end(self, code: int, why: str) -> None:
@@ -157,6 +165,7 @@ class Watchdog:
         os._exit(code)
 
     def _rest(self, ended: threading.Event) -> None:
+        self._awake = False
         if self._limit.at == math.inf:
             ended.set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,6 +54,36 @@ def maps_beside(
                 axes.set_title(name if i < columns else "", fontsize=9)
         bar = drawing.colorbar(drawn, ax=grid, fraction=0.02, pad=0.01)
         bar.set_label("least to most important; the line is at 0.5")
+    return drawing
+
+
+def patches_over(
+    pixels: NDArray[Any],
+    named: Sequence[Mapping[int, str]],
+    titles: Sequence[str],
+    side: int,
+    columns: int,
+) -> Figure:
+    """Images with some patches of a grid of `side` x `side` outlined, and a text in each.
+
+    `pixels` (n, h, w, 3) in [0, 1]; `named` has a mapping from patch to text for each image.
+    """
+    rows = -(-len(pixels) // columns)
+    with figure((2.2 * columns, 2.4 * rows)) as drawing:
+        grid = drawing.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, image, texts, title in zip(grid.flat, pixels, named, titles, strict=False):
+            axes.imshow(image)
+            axes.set_title(title, fontsize=8)
+            patch = image.shape[0] / side
+            boxes = {p: (p % side * patch - 0.5, p // side * patch - 0.5) for p in texts}
+            _boxes(
+                axes,
+                [(texts[p], (x, y, x + patch, y + patch)) for p, (x, y) in boxes.items()],
+                _FOUND,
+                above=False,
+            )
     return drawing
 
 

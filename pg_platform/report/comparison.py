@@ -21,8 +21,10 @@ from pg_platform.report.points import (
     Point,
     Verdict,
     contrasts,
+    fate,
     gather,
     resolution_of,
+    result,
 )
 from pg_platform.report.statistics import ALPHA, Resolution, holm, told
 from pg_platform.store.codes import Codes, code_of, is_mixed, of_seeds
@@ -161,13 +163,7 @@ class Comparison:
 
     def _headings(self) -> tuple[str, ...]:
         first = ("code",) if self._mixed else ()
-        return (*first, *map(self._heading, self.parameters))
-
-    def _heading(self, key: str) -> str:
-        """The last part of a dotted key, or all of it: MLflow shows no column with a dot."""
-        last = key.rpartition(".")[2]
-        alike = [other for other in self.parameters if other.rpartition(".")[2] == last]
-        return last if len(alike) == 1 else key.replace(".", "/")
+        return (*first, *headings(self.parameters))
 
     def ranked(self) -> list[Point]:
         """The points that have a mean, the best first; equals in the order of the plan."""
@@ -191,6 +187,42 @@ def compare(
     assert points, "a plan has at least one point"
     resolution = resolution_of(metric.name, trials, runs)
     return Comparison(metric, points, _baseline(points, baseline), resolution, _codes(trials, runs))
+
+
+def trial_table(
+    trials: Sequence[Trial],
+    runs: Mapping[str, StoredRun],
+    metric: Metric,
+    history: History | None = None,
+) -> Table:
+    """A row per trial: what it is, how it stands, its result and all that it reported last.
+
+    What has not been measured is None.
+    """
+    keys = tuple(dict.fromkeys(key for trial in trials for key in trial.point))
+    reported = {name for run in runs.values() for name in run.metrics} - {metric.name}
+    names = sorted(name for name in reported if not name.startswith("by_images/"))
+    first = ("trial", "id", "run_id", "state")
+    rows = []
+    for trial in trials:
+        run = runs.get(trial.id)
+        value = None if run is None else result(run, metric.name, history)
+        rows.append(
+            (
+                *(trial.name, trial.id, run and run.run_id, "open" if run is None else fate(run)),
+                *(trial.point.get(key) for key in keys),
+                *(trial.seed, value),
+                *(None if run is None else run.metrics.get(name) for name in names),
+            )
+        )
+    return Table((*first, *headings(keys), "seed", metric.name, *names), tuple(rows))
+
+
+def headings(keys: Sequence[str]) -> tuple[str, ...]:
+    """The last part of each dotted key, or all of it: MLflow shows no column with a dot."""
+    last = [key.rpartition(".")[2] for key in keys]
+    pairs = zip(last, keys, strict=True)
+    return tuple(n if last.count(n) == 1 else key.replace(".", "/") for n, key in pairs)
 
 
 def print_table(comparison: Comparison) -> None:

@@ -158,7 +158,7 @@ def _point(
 ) -> Point:
     fates = {trial.seed: fate(runs[trial.id]) for trial in members if trial.id in runs}
     finished = {t.seed: runs[t.id] for t in members if fates.get(t.seed) == "finished"}
-    given = {seed: _result(run, name, history) for seed, run in finished.items()}
+    given = {seed: result(run, name, history) for seed, run in finished.items()}
     summary, count = summarise(given.values(), resolution), Counter(fates.values())
     unreached = summary.excluded if threshold(name) is not None else 0
     return Point(
@@ -175,7 +175,8 @@ def _point(
     )
 
 
-def _result(run: StoredRun, name: str, history: History | None) -> float:
+def result(run: StoredRun, name: str, history: History | None) -> float:
+    """The last value of a metric, or what is derived from its history; NaN where there is none."""
     if not is_derived(name):
         return run.metrics.get(name, math.nan)
     assert history is not None, f"{name} is measured from histories, and none are given"

@@ -310,12 +310,21 @@ def _as_it_ran(store: Store, run: StoredRun, file: Sweep | None) -> Sweep:
     )
 
 
+def trials_and_runs(
+    store: Store, sweep: Sweep, root: Path
+) -> tuple[list[Trial], dict[str, StoredRun]]:
+    """The trials of a sweep that has run, and their runs by trial id; ValueError for none."""
+    found = TrialRuns.found(store, sweep, partial(trial_folder, root))
+    assert found.parent is not None, "a sweep that was found has a run"
+    runs = {run.tags["pg.trial_id"]: run for run in store.trials(found.parent)}
+    return planned_trials(found, sweep), runs
+
+
 def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
     """What the store has of one sweep, compared and judged anew."""
     found = TrialRuns.found(store, sweep, partial(trial_folder, root))
     assert found.parent is not None, "a sweep that was found has a run"
-    trials = planned_trials(found, sweep)
-    runs = {run.tags["pg.trial_id"]: run for run in store.trials(found.parent)}
+    trials, runs = trials_and_runs(store, sweep, root)
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
     story = Story(store, store.look(found.parent), sweep, trials, runs)
     return Entry(

@@ -14,7 +14,7 @@ from pg_platform.config.errors import Problem, meant, one_of
 from pg_platform.config.experiment import Experiment, Resources, Validation
 from pg_platform.config.metrics import direction, metric_names, wrong_metric
 from pg_platform.config.overrides import graft, layered
-from pg_platform.config.paths import sweep_with_absolute_paths, sweeps, with_absolute_paths
+from pg_platform.config.paths import sweep_with_absolute_paths, with_absolute_paths
 from pg_platform.config.section import ConfigError, Document, Section
 from pg_platform.config.validation import findings
 from pg_platform.config.yaml_tree import (
@@ -104,16 +104,6 @@ class Sweep:
     def experiment(self) -> Experiment:
         """The first point's, or the base; where no parameter reaches, all points are like it."""
         return self.experiments[0] if self.experiments else self.base
-
-
-def find_sweep(name: str) -> Path:
-    """A sweep's file by its path, or by its name in sweeps/ with or without .yaml; ConfigError."""
-    places = (Path(name), sweeps() / name, sweeps() / f"{name}.yaml")
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        known = "\n  ".join(sorted(path.name for path in sweeps().glob("*.yaml")))
-        raise ConfigError([f"no file {name} here or in {sweeps()}; there:\n  {known}"])
-    return found
 
 
 def load_sweep(path: Path, overrides: Sequence[str], scale: str | None = None) -> Sweep:

@@ -24,6 +24,20 @@ class Row:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Heartbeat:
+    """Where a trial stands between two rows: `step` of all its `steps`, in epoch `epoch` from 1.
+
+    `images_per_s` is of all workers together, since the heartbeat before.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    images_per_s: float
+    seconds_left: float
+
+
 OUT_OF_MEMORY = "out of memory"
 """How the error of a trial begins that ran out of memory."""
 
