@@ -31,7 +31,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 BATCH, QUICK_BATCH = 16, 8
 AXES: Mapping[str, tuple[str, tuple[int, ...], float]] = {
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _costs(key: str, values: tuple[int, ...], batch: int) -> dict[int, float]:
     """Seconds of a step at each value; of patch sizes, at each number of patches."""
-    cpu = Place(torch.device("cpu"))
+    cpu = Worker(torch.device("cpu"))
     steps = {value: _Step(_experiment(key, value, batch), cpu) for value in values}
     seconds = medians({str(value): step for value, step in steps.items()}, 5)
     patches = key == "speaker.patch_size"
@@ -91,7 +91,7 @@ def _experiment(key: str, value: int, batch: int) -> Experiment:
 
 
 class _Step:
-    def __init__(self, experiment: Experiment, place: Place) -> None:
+    def __init__(self, experiment: Experiment, place: Worker) -> None:
         self.experiment = experiment
         self.method = build(experiment).train()
         self.optimizer = build_optimizer(self.method, experiment)
@@ -118,7 +118,7 @@ def _workers(count: int, batch: int) -> float:
 def _work(rank: int, count: int, batch: int, meeting: str, results: torch.Tensor) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    place = Place(torch.device("cpu"), rank, count)
+    place = Worker(torch.device("cpu"), rank, count)
     step = _Step(_experiment("speaker.patch_size", 8, batch), place)
     seconds = medians({"step": step}, 5)["step"]
     if rank == 0:

@@ -25,7 +25,7 @@ from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.loop import train
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.worker import local_place, memory_format
+from pg_platform.training.worker import local_worker, memory_format
 
 BATCH, POOL = 16, 16
 
@@ -75,7 +75,7 @@ def trained(asked: Experiment) -> None:
         train(
             asked,
             Path(folder),
-            place=local_place(asked.resources),
+            place=local_worker(asked.resources),
             report=lambda _: None,
             should_stop=lambda: False,
         )
@@ -83,7 +83,7 @@ def trained(asked: Experiment) -> None:
 
 def bare(asked: Experiment) -> None:
     """The steps of that run."""
-    place = local_place(asked.resources)
+    place = local_worker(asked.resources)
     loader = GameLoader(open_images(asked.data, "train"), asked, Share(), place.device)
     method = build(asked).train()
     layout = memory_format(place.device)

@@ -26,13 +26,13 @@ from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.methods import build
 from pg_platform.report.chance import above_chance
-from pg_platform.report.points import Point, contrasts
+from pg_platform.report.points import PointResult, contrasts
 from pg_platform.report.statistics import ALPHA, Resolution, summarise
 from pg_platform.sweep.schema import Metric
 from pg_platform.training.history import Row
 from pg_platform.training.loop import train
 from pg_platform.training.validation import pool_accuracy
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 from tests.small import SMALL, merged
 
 POOL = 40
@@ -100,8 +100,8 @@ def above(runs: Sequence[float], images: int, seeds: int, times: int = 4000) -> 
     return sum(each < ALPHA for each in p) / times
 
 
-def _point(group: str, shares: Sequence[float]) -> Point:
-    return Point(group, {}, (), dict(enumerate(shares)), summarise(shares), 0, 0, 0, 0, 0)
+def _point(group: str, shares: Sequence[float]) -> PointResult:
+    return PointResult(group, {}, (), dict(enumerate(shares)), summarise(shares), 0, 0, 0, 0, 0)
 
 
 def played() -> Iterator[tuple[int, int, float, int]]:
@@ -126,7 +126,7 @@ def played() -> Iterator[tuple[int, int, float, int]]:
 def _trained(experiment: Experiment) -> Mapping[str, float]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        place = local_place(experiment.resources)
+        place = local_worker(experiment.resources)
         train(experiment, Path(folder), place=place, report=rows.extend, should_stop=lambda: False)
     return rows[-1].metrics
 

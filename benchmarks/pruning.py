@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from itertools import product
 
 from benchmarks.interleaved import verdict
-from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.early_stopping import EarlyStopping
 from pg_platform.sweep.schema import EarlyTerminate
 
 POINTS, SEEDS, EPOCHS, SLOTS = 27, 3, 27, 4
@@ -89,7 +89,7 @@ def played(
     curve: Curve, points: list[str], rule: EarlyTerminate, *, alone: bool
 ) -> tuple[Mapping[str, list[float]], int]:
     """The end values of the trials that finish, by point, and the epochs that all took."""
-    judge = Judge(rule, maximize=True, epochs=EPOCHS)
+    judge = EarlyStopping(rule, maximize=True, epochs=EPOCHS)
     trials = [(point, seed) for point in points for seed in range(SEEDS)]
     named = {t: f"{t[0]}/{t[1]}" if alone else t[0] for t in trials}
     members: dict[str, list[Trial]] = {}
@@ -113,7 +113,7 @@ def played(
             judge.arrive(named[trial], trial[1], rung)
             held.add(trial)
         if queue:
-            continue  # as the conductor: promotions wait while there is something else to start
+            continue  # as the scheduler: promotions wait while there is something else to start
         decisions = judge.decide(idle=True)
         for name in (*decisions.promoted, *decisions.stopped):
             held -= set(members[name])

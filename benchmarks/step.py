@@ -28,7 +28,7 @@ from pg_platform.game.sampling import Noise
 from pg_platform.methods import build
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer
-from pg_platform.training.worker import Place, autocast_dtype, memory_format
+from pg_platform.training.worker import Worker, autocast_dtype, memory_format
 
 SIDE, PATCH = 224, 32
 GOALS = {"cpu": 2.0, "cuda": 2.5}
@@ -80,7 +80,7 @@ class Step:
         if plain:
             rate = asked.optimizer.lr
             self.optimizer = torch.optim.AdamW(self.method.parameters(), rate, foreach=False)
-        self.gradients = Gradients(self.method, asked, Place(device))
+        self.gradients = Gradients(self.method, asked, Worker(device))
         generator = torch.Generator().manual_seed(0)
         side = asked.data.image_size
         views = torch.randn(2, asked.batch_size, 3, side, side, generator=generator).to(device)

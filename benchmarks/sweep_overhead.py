@@ -257,14 +257,14 @@ def _tuned(trial: Callable[[dict[str, Any]], None], count: int, epochs: int) -> 
 def _train(config: dict[str, Any]) -> None:
     """One trial."""
     from pg_platform.training.loop import train
-    from pg_platform.training.worker import local_place
+    from pg_platform.training.worker import local_worker
 
     asked = {**SMALL, "seed": config["number"], "epochs": config["epochs"]}
     experiment = Experiment.model_validate(asked)
     train(
         experiment,
         Path(config["folder"]) / str(config["number"]),
-        place=local_place(experiment.resources),
+        place=local_worker(experiment.resources),
         report=lambda _: None,
         should_stop=lambda: False,
     )

@@ -29,8 +29,8 @@ from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.loaders import EVALUATION_BATCH
 from pg_platform.evaluation.games import (
+    Proportion,
     Round,
-    Share,
     bits,
     credits,
     play_validation,
@@ -39,13 +39,13 @@ from pg_platform.evaluation.games import (
     share_of,
     understood,
 )
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
-from pg_platform.language.ablations import CERTAIN, DRAWN, Ablation, Spoken, dropped
+from pg_platform.language.ablations import CERTAIN, DRAWN, Ablation, Messages, dropped
 from pg_platform.plots.charts import bars, curve
 from pg_platform.store.table import Table
 
-Hear = Callable[[Spoken], Tensor]
+Hear = Callable[[Messages], Tensor]
 """What the listener makes of messages, (n, out)."""
 
 
@@ -59,7 +59,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Success of whole and of changed messages, bits of each part, influence.
 
     Raises ValueError where the validation split has no pool of `pool_size`.
@@ -72,7 +72,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     rows = torch.arange(size, device=trained.device)
     spoken, seen = played.decided.of(rows), played.seen[rows]
 
-    def hear(messages: Spoken) -> Tensor:
+    def hear(messages: Messages) -> Tensor:
         return understood(trained.game, messages)
 
     shares = success(spoken, seen, hear, pool_size=pool, options=options)
@@ -90,7 +90,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     cosines = pool_cosines(hear(spoken), seen, pool)
     metrics[f"audit/influence_bits_pool{pool}"] = influence_bits(cosines * scale)
     metrics["audit/soft_gates"] = _between(spoken.gate)
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={"channel": _table(shares, pool, classes, options.class_pool_size)},
         figures=_figures(shares, pool),
@@ -99,8 +99,8 @@ def evaluate(trained: Trained, options: Options) -> Measured:
 
 
 def success(
-    spoken: Spoken, seen: Tensor, hear: Hear, *, pool_size: int, options: Options
-) -> dict[str, Share]:
+    spoken: Messages, seen: Tensor, hear: Hear, *, pool_size: int, options: Options
+) -> dict[str, Proportion]:
     """Success in pools of `pool_size` neighbours: of `whole` messages and under each ablation.
 
     `dropped1`, `dropped2`, `dropped4`, ... are messages without so many of their patches.
@@ -108,7 +108,7 @@ def success(
     counts = [2**power for power in range(spoken.gate.shape[1].bit_length())]
     drops = {f"dropped{n}": dropped(n) for n in counts if n < spoken.gate.shape[1]}
 
-    def shared(name: str, change: Ablation, repeats: int) -> Share:
+    def shared(name: str, change: Ablation, repeats: int) -> Proportion:
         hits = [
             credits(hear(change(spoken, _generator(options.seed, name, turn))), seen, pool_size)
             for turn in range(repeats)
@@ -121,7 +121,7 @@ def success(
     return whole | certain | drawn | {n: shared(n, c, options.repeats) for n, c in drops.items()}
 
 
-def carried(shares: Mapping[str, Share], pool: int) -> dict[str, float]:
+def carried(shares: Mapping[str, Proportion], pool: int) -> dict[str, float]:
     """Bits of the whole message, and those that are lost with each part of it."""
     whole = bits(shares["whole"].mean, pool)
     parts = {"symbols": "symbols_shuffled", "gate": "gates_shuffled", "order": "order_shuffled"}
@@ -142,7 +142,7 @@ def _generator(seed: int, name: str, turn: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def _hashing(trained: Trained, images: int, pool: int, options: Options) -> Share:
+def _hashing(trained: Trained, images: int, pool: int, options: Options) -> Proportion:
     """Both agents see the same Gaussian noise: success is agreement on pixels, not on content.
 
     The hashing test of Bouchacourt and Baroni (2018).
@@ -157,7 +157,7 @@ def _hashing(trained: Trained, images: int, pool: int, options: Options) -> Shar
     return share_of(hits, options.resamples, options.seed)
 
 
-def _by_class(played: Round, hear: Hear, options: Options) -> dict[str, Share]:
+def _by_class(played: Round, hear: Hear, options: Options) -> dict[str, Proportion]:
     """The same images in pools of one class and in pools of any; empty where no class fills one."""
     size, labels = options.class_pool_size, played.labels
     members = [(labels == one).nonzero().flatten() for one in labels[labels >= 0].unique()]
@@ -179,7 +179,7 @@ def _between(gate: Tensor) -> float:
 
 
 def _table(
-    shares: Mapping[str, Share], pool: int, classes: Mapping[str, Share], class_pool: int
+    shares: Mapping[str, Proportion], pool: int, classes: Mapping[str, Proportion], class_pool: int
 ) -> Table:
     rows = [
         (name, size, share.mean, share.low, share.high, 1 / size)
@@ -189,7 +189,7 @@ def _table(
     return Table(("message", "pool", "top1", "ci_low", "ci_high", "chance"), tuple(rows))
 
 
-def _figures(shares: Mapping[str, Share], pool: int) -> dict[str, Figure]:
+def _figures(shares: Mapping[str, Proportion], pool: int) -> dict[str, Figure]:
     drops = {int(n.removeprefix("dropped")): s for n, s in shares.items() if "dropped" in n}
     shown = {n: (s.mean, s.low, s.high) for n, s in shares.items() if "dropped" not in n}
     points = [(0, shares["whole"].mean), *((n, share.mean) for n, share in drops.items())]
@@ -201,8 +201,8 @@ def _figures(shares: Mapping[str, Share], pool: int) -> dict[str, Figure]:
 
 
 def _words(
-    shares: Mapping[str, Share],
-    classes: Mapping[str, Share],
+    shares: Mapping[str, Proportion],
+    classes: Mapping[str, Proportion],
     pool: int,
     played: Round,
     class_pool: int,

@@ -27,7 +27,7 @@ from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.images import Split
 from pg_platform.evaluation.message_bank import open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import Bank
 from pg_platform.progress import tracked
@@ -45,7 +45,7 @@ class Options(Section):
     logistic_iterations: PositiveInt = 1000
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Accuracies of each row of the table. Raises ValueError where a split has no label."""
     banks = [open_bank(trained, split) for split in SPLITS]
     chosen = [_labelled(bank) for bank in banks]
@@ -60,7 +60,9 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         ]
         rows += _rows(sent, bags, (labels[0], labels[1]), options)
     table = Table(_COLUMNS, tuple(rows))
-    return Measured(_metrics(rows, options), tables={"table5": table}, words=_words(rows, options))
+    return EvaluationResult(
+        _metrics(rows, options), tables={"table5": table}, words=_words(rows, options)
+    )
 
 
 def bag(

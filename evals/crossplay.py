@@ -28,9 +28,9 @@ from torch import Tensor
 
 from pg_platform.config.section import Section
 from pg_platform.evaluation.games import credits, pooled_batches, say, understood
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
-from pg_platform.language.ablations import Spoken
+from pg_platform.language.ablations import Messages
 from pg_platform.plots.charts import heat_map
 from pg_platform.progress import tracked
 from pg_platform.store.table import Table
@@ -51,7 +51,7 @@ class Pair:
     ami: float | None
 
 
-def evaluate_together(several: Sequence[tuple[str, Trained]], options: Options) -> Measured:
+def evaluate_together(several: Sequence[tuple[str, Trained]], options: Options) -> EvaluationResult:
     """Matrices of success, raw and relabelled, and of agreement between maps.
 
     Raises ValueError for fewer than two runs, and where no two of them can play.
@@ -65,7 +65,7 @@ def evaluate_together(several: Sequence[tuple[str, Trained]], options: Options) 
     spoken, seen = _play(fitting, options)
     pool = next(iter(fitting.values())).experiment.validation.pool_size
 
-    def success(name: str, messages: Spoken) -> float:
+    def success(name: str, messages: Messages) -> float:
         return credits(understood(fitting[name].game, messages), seen[name], pool).mean().item()
 
     own = {name: success(name, spoken[name]) for name in fitting}
@@ -81,7 +81,7 @@ def evaluate_together(several: Sequence[tuple[str, Trained]], options: Options) 
     metrics = _means(own, pairs, pool)
     if metrics.keys() == {f"crossplay/top1_pool{pool}_own"}:
         raise ValueError("no two of these runs can play together: their patches differ")
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={"pairs": _table(own, pairs)},
         figures={
@@ -114,13 +114,13 @@ def relabelling(from_ids: Tensor, to_ids: Tensor, sizes: tuple[int, int]) -> Ten
     return torch.from_numpy(new.astype(np.int64)).to(from_ids.device)
 
 
-def relabelled(spoken: Spoken, native: Spoken, sizes: tuple[int, int]) -> Spoken:
+def relabelled(spoken: Messages, native: Messages, sizes: tuple[int, int]) -> Messages:
     """Messages in the words of `native` about the same images: cross-fitted on halves of them."""
     ids = torch.empty_like(spoken.ids)
     for half in (slice(0, None, 2), slice(1, None, 2)):
         rest = slice(1 - half.start, None, 2)
         ids[half] = relabelling(spoken.ids[rest], native.ids[rest], sizes)[spoken.ids[half]]
-    return Spoken(ids, spoken.gate)
+    return Messages(ids, spoken.gate)
 
 
 def _fitting(several: Sequence[tuple[str, Trained]]) -> tuple[dict[str, Trained], list[str]]:
@@ -136,7 +136,7 @@ def _fitting(several: Sequence[tuple[str, Trained]]) -> tuple[dict[str, Trained]
 @torch.no_grad()
 def _play(
     runs: Mapping[str, Trained], options: Options
-) -> tuple[dict[str, Spoken], dict[str, Tensor]]:
+) -> tuple[dict[str, Messages], dict[str, Tensor]]:
     """What each run says about the first one's validation views, and makes of the images."""
     first = next(iter(runs.values()))
     ids: dict[str, list[Tensor]] = {name: [] for name in runs}
@@ -148,12 +148,12 @@ def _play(
             ids[name].append(message.ids())
             gates[name].append(message.gate)
             seen[name].append(run.game.seen(batch.listener))
-    spoken = {name: Spoken(torch.cat(ids[name]), torch.cat(gates[name])) for name in runs}
+    spoken = {name: Messages(torch.cat(ids[name]), torch.cat(gates[name])) for name in runs}
     return spoken, {name: torch.cat(parts) for name, parts in seen.items()}
 
 
 def _pair(
-    sizes: tuple[int, int], spoken: Spoken, native: Spoken, hear: Callable[[Spoken], float]
+    sizes: tuple[int, int], spoken: Messages, native: Messages, hear: Callable[[Messages], float]
 ) -> Pair:
     return Pair(
         raw=hear(spoken) if sizes[0] == sizes[1] else None,

@@ -25,7 +25,7 @@ from pg_platform.config.paths import Location
 from pg_platform.data.views import normalize
 from pg_platform.data.voc import VOC_CLASSES, Photo, voc_photos
 from pg_platform.evaluation.messages import some
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.game.batch_norm import batch_norms
 from pg_platform.game.listener import SMALL_IMAGE
@@ -33,8 +33,8 @@ from pg_platform.game.patch_game import PatchGame
 from pg_platform.methods import build
 from pg_platform.plots.images import Boxed, boxes_over
 from pg_platform.probes.average_precision import (
-    Found,
-    Truth,
+    Detections,
+    GroundTruth,
     class_precision,
     means,
     wanted_classes,
@@ -64,7 +64,7 @@ class Options(Schedule):
     drawn: PositiveInt = 8
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Mean average precision, a table of the classes and a figure.
 
     Raises ValueError for another network and where photos are missing or hold nothing to find.
@@ -76,13 +76,13 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     games = {"map": trained.game}
     if options.baseline:
         games["random_init"] = untrained(trained.experiment, train).to(trained.device)
-    seen: dict[str, Found] = {}
+    seen: dict[str, Detections] = {}
     for name, game in games.items():
         detector = detector_on(game.listener.vision, options).to(trained.device)
         seen[name] = detected(learned(detector, train, options), test, options.batch)
     precision = {name: class_precision(truth, found) for name, found in seen.items()}
     protocol = f"s{options.steps}x{options.batch}_{options.min_size}px_n{len(test)}"
-    return Measured(
+    return EvaluationResult(
         {
             f"detection/{name}_{law}_{protocol}": value
             for name, of_classes in precision.items()
@@ -138,7 +138,7 @@ def _splits(options: Options) -> tuple[list[Photo], list[Photo]]:
     return train, test
 
 
-def _table(precision: dict[str, ClassPrecision], truth: Truth) -> Table:
+def _table(precision: dict[str, ClassPrecision], truth: GroundTruth) -> Table:
     """A row for each class with a box to find, and the boxes of it that there are to find."""
     columns = [(name, law) for name, of in precision.items() for law in next(iter(of.values()))]
     rows = tuple(
@@ -152,7 +152,9 @@ def _table(precision: dict[str, ClassPrecision], truth: Truth) -> Table:
     return Table(("class", "boxes", *(f"{name}_{law}" for name, law in columns)), rows)
 
 
-def _drawing(test: Sequence[Photo], truth: Truth, found: Found, options: Options) -> Figure:
+def _drawing(
+    test: Sequence[Photo], truth: GroundTruth, found: Detections, options: Options
+) -> Figure:
     """Some photos by chance, each with its surest boxes: as many as there are, if not too many."""
     chosen = some(torch.arange(len(test)), options.drawn, options.seed, "detection").tolist()
     photos = []

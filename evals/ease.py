@@ -25,7 +25,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import Batch, GameLoader, Share
 from pg_platform.evaluation.games import credits, pooled_batches
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
@@ -35,7 +35,7 @@ from pg_platform.progress import tracked
 from pg_platform.store.table import Table
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.optimizer import build_optimizer, learning_rate
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 Lesson = tuple[int, float]
 """Steps taken, and success then."""
@@ -51,7 +51,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """The curve of a new listener, its end, its mean, and the steps to the threshold.
 
     Raises FloatingPointError where the loss is not finite.
@@ -69,7 +69,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     if reached is not None:
         metrics[f"ease/steps_to_{options.threshold:g}_{protocol}"] = reached
     levels = {"chance": 1 / pool, "threshold": options.threshold, "first listener": first}
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={"curve": Table(("steps", "top1"), tuple(lessons))},
         figures={"curve": curve(lessons, x="steps", y=f"top-1 among {pool}", levels=levels)},
@@ -96,7 +96,7 @@ class _School:
     def lessons(self) -> Iterator[Lesson]:
         """Success before the first step, after every `every` steps and after the last."""
         experiment, device = self.game.experiment, self.trained.device
-        gradients = Gradients(self.game, experiment, Place(device))
+        gradients = Gradients(self.game, experiment, Worker(device))
         optimizer = build_optimizer(self.game, experiment)
         yield 0, self._tested()
         steps = tracked(islice(self._batches(), self.options.steps), "lessons", self.options.steps)

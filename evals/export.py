@@ -33,7 +33,7 @@ from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.evaluation.games import say
 from pg_platform.evaluation.message_bank import open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.game.listener import SMALL_IMAGE
 from pg_platform.game.speaker import PatchSpeaker
@@ -51,7 +51,7 @@ class Options(Section):
     to: Location | None = None
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """The files, how many messages and symbols they hold, and whether the program agrees.
 
     `export/speaker_disagreement` is the share of symbols and gates of one batch in which the
@@ -71,7 +71,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     if options.to is not None:
         put_into(Path(options.to).expanduser(), files, experiment, variant)
     tokens = sum(map(len, messages))
-    return Measured(
+    return EvaluationResult(
         {
             "export/messages": len(messages),
             "export/symbols_per_message": tokens / len(messages),

@@ -21,7 +21,7 @@ from torch import Tensor
 from pg_platform.config.section import Section
 from pg_platform.data.images import Images, Split, open_images
 from pg_platform.evaluation.message_bank import open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import Bank, Floats, bags, chosen_rows, messages_of
 from pg_platform.language.information import entropy_of
@@ -49,7 +49,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Numbers with 95 % intervals over images, the three figures and the tables behind them."""
     bank = open_bank(trained, options.split)
     rows = chosen_rows(bank, options.images, options.seed, labelled=False)
@@ -60,7 +60,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     order = np.lexsort((different, size))
     ends = np.concatenate((order[: options.extremes], order[-options.extremes :]))
     images = open_images(trained.experiment.data, options.split)
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={
             "symbols": Table(("symbol", "sent"), tuple(enumerate(counts.tolist()))),

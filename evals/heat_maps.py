@@ -17,7 +17,7 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.evaluation.messages import from_middle, play_images, some
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.plots.images import maps_beside
 
@@ -31,7 +31,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """The figure, and numbers over `measured` images. Raises ValueError where nothing is ranked."""
     everything = open_images(trained.experiment.data, "val")
     chosen = some(torch.arange(len(everything)), options.measured, options.seed, "heat_maps")
@@ -43,7 +43,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     side = round(ranks.shape[1] ** 0.5)
     maps = [("PatchRank", ranks[: len(pixels)].unflatten(1, (side, side)))]
     drawing = maps_beside(pixels, maps, titles, min(options.columns, len(pixels)))
-    return Measured(
+    return EvaluationResult(
         {
             "heat_maps/variance_explained_by_place": explained_by_place(ranks),
             "heat_maps/distance_from_middle": distance_from_middle(ranks),

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from pg_platform.config.section import Section
 from pg_platform.data.images import Images, open_images
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.progress import tracked
 
@@ -32,7 +32,7 @@ class Options(Section):
     bank_chunk: PositiveInt = 32768
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Top-1 and top-5 accuracy, named with k and temperature.
 
     Raises ValueError where a split has no labels or the bank has fewer than k images.
@@ -51,7 +51,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     )
     hits = ranked == query_labels[:, None]
     protocol = f"k{options.k}_T{options.temperature:g}"
-    return Measured(
+    return EvaluationResult(
         {
             f"knn/top1_{protocol}": hits[:, 0].double().mean().item(),
             f"knn/top5_{protocol}": hits.any(dim=1).double().mean().item(),

@@ -20,7 +20,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split
 from pg_platform.evaluation.message_bank import open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.language.compositionality import (
     adjusted_information,
@@ -58,7 +58,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Raises ValueError where no image of the split has a label."""
     bank = open_bank(trained, options.split)
     rows = chosen_rows(bank, options.images, options.seed, labelled=True)
@@ -80,7 +80,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         words.append("The speaker ranks no patches: nothing is said of the most important one.")
     if attributes is None:
         words.append(f"The images have no attributes: no {', '.join(_OF_ATTRIBUTES)}.")
-    return Measured(metrics, words="\n".join(words))
+    return EvaluationResult(metrics, words="\n".join(words))
 
 
 _OF_ATTRIBUTES = {

@@ -30,7 +30,7 @@ from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
 from pg_platform.evaluation.messages import from_middle, labelled, play_images, resampled, some
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.methods import build
 from pg_platform.plots.style import figure, looks
@@ -67,7 +67,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Curves and areas. Raises ValueError where nothing is ranked or labelled."""
     everything = open_images(trained.experiment.data, "val")
     chosen = some(labelled(everything, "patch_subset"), options.images, options.seed, "subset")
@@ -87,7 +87,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         f"{own}area_{name}_n{len(images)}": area(kept, top1) for name, top1 in averaged.items()
     }
     rows = tuple((k, *(top1[i] for top1 in averaged.values())) for i, k in enumerate(kept))
-    return Measured(
+    return EvaluationResult(
         {
             **{f"patch_subset/{name}": value for name, value in areas.items()},
             f"patch_subset/{own}top1_all_patches_n{len(images)}": averaged["rank"][-1],

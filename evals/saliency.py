@@ -33,7 +33,7 @@ from pg_platform.evaluation.messages import (
     resampled,
     some,
 )
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.plots.images import maps_beside
 from pg_platform.probes.pretrained import Weights, check_classes, load_given, weights_said
@@ -55,7 +55,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """The figure and the numbers. Raises ValueError where nothing is ranked or labelled."""
     everything = open_images(trained.experiment.data, "val")
     chosen = some(labelled(everything, "saliency"), options.images, options.seed, "saliency")
@@ -77,7 +77,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     shown.append(("PatchRank", ranks[:count].unflatten(1, (side, side))))
     drawing = maps_beside(pixels, shown, titles, min(2, count))
     protocol = f"{options.network}_n{len(images)}"
-    return Measured(
+    return EvaluationResult(
         {f"saliency/{name}_{protocol}": value for name, value in metrics.items()},
         figures={"fig11": drawing},
         words=(

@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split
 from pg_platform.evaluation.message_bank import BankOptions, open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.language.corpus import chosen_rows
 from pg_platform.language.resampling import bootstrap_means, with_interval
@@ -38,7 +38,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Recall at 1, 5, 10 and mean reciprocal rank, with 95 % intervals over who looks.
 
     Raises ValueError where no gallery fits into the split.
@@ -71,7 +71,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         for column, name in enumerate(named):
             metrics |= with_interval(name, float(credits[:, column].mean()), limits[:, column])
     left_out = [str(gallery) for gallery in options.galleries if gallery not in fitting]
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={"success": _table(metrics, fitting)},
         words=f"Of {len(rows)} images no gallery has {', '.join(left_out)}." if left_out else "",

@@ -19,7 +19,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.data.image_set import subset
 from pg_platform.data.images import open_images
 from pg_platform.evaluation.messages import some
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.game.speaker import Pixels
 from pg_platform.language.resampling import defined
@@ -37,7 +37,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """The figure, the purity of symbols, and how often each shown symbol was sent."""
     pixels, symbol, posterior, image = _sent(trained, options)
     counts = symbol.bincount(minlength=trained.experiment.speaker.vocab_size)
@@ -57,7 +57,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     drawing = _drawing(pixels.view(-1, 3, side, side), used, chosen, counts, options.patches)
     table = Table(("symbol", "times_sent"), tuple((int(s), int(counts[s])) for s in used))
     metrics, undefined = defined(metrics)
-    return Measured(
+    return EvaluationResult(
         metrics,
         tables={"symbols": table},
         figures={"symbols": drawing},

@@ -21,7 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from pg_platform.config.section import Section
 from pg_platform.data.images import Split, open_images
 from pg_platform.evaluation.message_bank import open_bank
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, plain_pass
 from pg_platform.language.corpus import Bank, Floats, attributes_of, chosen_rows, messages_of
 from pg_platform.language.resampling import COVERED, defined, with_interval, with_null
@@ -61,7 +61,7 @@ class Options(Section):
     seed: NonNegativeInt = 0
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """`topsim/edit_feature` and so on, each with interval and null.
 
     Raises ValueError where the split has fewer than three images.
@@ -92,7 +92,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
             # the null of some images is compared with their own value
             found |= with_null(name, float(reached[i, j]), null[:, i, j]) | {name: value}
     metrics, words = defined(found)
-    return Measured(metrics, tables={"topsim": _table(metrics)}, words="\n".join(words))
+    return EvaluationResult(metrics, tables={"topsim": _table(metrics)}, words="\n".join(words))
 
 
 def _ranks(

@@ -37,8 +37,8 @@ from pg_platform.data.image_set import subset
 from pg_platform.data.images import Images, open_images
 from pg_platform.data.loaders import plain_batches
 from pg_platform.data.views import MEAN, STD
-from pg_platform.evaluation.messages import PlayedSplit, play_images, some
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.messages import SplitMessages, play_images, some
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.plots.style import figure
 from pg_platform.probes.pretrained import Weights, load_given, weights_said
@@ -82,7 +82,7 @@ class _Class:
     spearman: float
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Correlations over classes. Raises ValueError where no class can be correlated."""
     everything = open_images(trained.experiment.data, "val")
     measure, words = _distance(trained, options)
@@ -109,7 +109,7 @@ def evaluate(trained: Trained, options: Options) -> Measured:
         )
     mean = statistics.fmean(one.pearson for one in classes)
     p = (1 + int((null / len(classes) >= mean - 1e-12).sum())) / (1 + options.permutations)
-    return Measured(
+    return EvaluationResult(
         _metrics(classes, p, left_out, options),
         tables={"classes": _table(classes)},
         figures={"fig8": _drawing(classes, options.distance)},
@@ -123,7 +123,7 @@ def _remedy(largest: int, options: Options) -> str:
     return "take a run with a larger data.val_fraction, or one whose messages differ"
 
 
-def sets(played: PlayedSplit) -> list[frozenset[int]]:
+def sets(played: SplitMessages) -> list[frozenset[int]]:
     """The set of symbols sent about each image; slots are not told apart."""
     return [
         frozenset(ids[gate].flatten().tolist())

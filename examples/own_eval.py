@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from pg_platform.config.section import Section
 from pg_platform.evaluation.games import play_validation
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 
 
@@ -22,7 +22,7 @@ class Options(Section):
     images: PositiveInt = 1000
 
 
-def evaluate(trained: Trained, options: Options) -> Measured:
+def evaluate(trained: Trained, options: Options) -> EvaluationResult:
     """Shares of equal messages among pairs of one class and of two; ValueError without labels."""
     played = play_validation(trained)
     labels = played.labels[: options.images]
@@ -36,4 +36,4 @@ def evaluate(trained: Trained, options: Options) -> Measured:
     other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     within = equal[alike & other].double().mean().item()
     between = equal[~alike].double().mean().item()
-    return Measured({"own_eval/equal_within": within, "own_eval/equal_between": between})
+    return EvaluationResult({"own_eval/equal_within": within, "own_eval/equal_between": between})

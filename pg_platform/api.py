@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pg_platform.driver.live_table import Output
     from pg_platform.driver.resume import Retry
     from pg_platform.evaluation.messages import Messages, Pictures
-    from pg_platform.evaluation.result import Measured
+    from pg_platform.evaluation.result import EvaluationResult
     from pg_platform.evaluation.trained import Trained
     from pg_platform.methods import Method
     from pg_platform.sweep.load import Sweep
@@ -249,7 +249,7 @@ class Run:
         given = as_images(images, self.trained.game.experiment, split)
         return Messages.of(play_images(self.trained, given), self.trained)
 
-    def evaluate(self, name: str, **options: Any) -> Measured:
+    def evaluate(self, name: str, **options: Any) -> EvaluationResult:
         """What the evaluation `name` of evals/ finds; kept with the run, as pg-eval keeps it.
 
         `options` are those of the evaluation. The result has `metrics`, `tables`, `figures` and

@@ -28,7 +28,7 @@ from pg_platform.config.paths import (
 from pg_platform.config.section import Section
 from pg_platform.data.identity import identity
 from pg_platform.driver.environment import prepare
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.stored_results import kept, known, result_key, sweep_of, told_again
 from pg_platform.evaluation.trained import Trained, checkpoint_of, load_trained
 from pg_platform.store.runs import EVALUATED_OLDER
@@ -47,7 +47,7 @@ class Evaluation(Protocol):
 
     Options: type[Section]
 
-    def evaluate(self, trained: Trained, options: Section) -> Measured: ...
+    def evaluate(self, trained: Trained, options: Section) -> EvaluationResult: ...
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ class JointEvaluation(Protocol):
 
     def evaluate_together(
         self, several: Sequence[tuple[str, Trained]], options: Section
-    ) -> Measured: ...
+    ) -> EvaluationResult: ...
 
 
 def find_evaluation(name: str) -> Evaluation | JointEvaluation:
@@ -246,7 +246,7 @@ class _Work:
         given = options.model_dump_json()
         calls = [(file, given, folder, self.device, self.moved) for _, _, folder, _ in left]
         for (run_id, label, _, key), measured in zip(left, self._measured(calls), strict=True):
-            if isinstance(measured, Measured):
+            if isinstance(measured, EvaluationResult):
                 yield kept(self.store, run_id, name, label, measured, key)
             elif self.lenient:
                 yield f"{label}  {name}: not done, {_told(measured)}"
@@ -279,7 +279,7 @@ class _Work:
             return None
         return known(self.store, run_id, name, key)
 
-    def _measured(self, calls: Sequence[Call]) -> Iterator[Measured | ValueError]:
+    def _measured(self, calls: Sequence[Call]) -> Iterator[EvaluationResult | ValueError]:
         if self.address is None or not calls:
             return (measure(*call) for call in calls)
         prepare(self.address)
@@ -308,7 +308,7 @@ def evaluate_run(  # noqa: PLR0913 - whose it is, and what is asked
     trained: Trained,
     name: str,
     overrides: Sequence[str],
-) -> Measured:
+) -> EvaluationResult:
     """What an evaluation finds on a loaded run; kept with it where the store has it.
 
     Raises what `evaluate_target` does.
@@ -326,7 +326,7 @@ def measure(
     folder: Path,
     device: torch.device,
     moved: Mapping[str, str] = MappingProxyType({}),
-) -> Measured | ValueError:
+) -> EvaluationResult | ValueError:
     """What an evaluation finds on the run whose checkpoints lie in `folder`, or why it cannot.
 
     Its `options` are given as JSON: another process may not know the class of a file's.
@@ -340,7 +340,7 @@ def measure(
     return _cautioned(measured, trained)
 
 
-def _cautioned(measured: Measured, trained: Trained, label: str = "") -> Measured:
+def _cautioned(measured: EvaluationResult, trained: Trained, label: str = "") -> EvaluationResult:
     """The same, whose words say where a newer checkpoint of the run was damaged."""
     if trained.older is None:
         return measured

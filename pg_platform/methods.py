@@ -14,7 +14,7 @@ from pg_platform.config.seeds import stream
 from pg_platform.game.custom import build_custom, features_width
 from pg_platform.game.gates import build_gates
 from pg_platform.game.listener import PatchListener
-from pg_platform.game.patch_game import PatchGame, Played
+from pg_platform.game.patch_game import GameOutput, PatchGame
 from pg_platform.game.ranks import build_rank
 from pg_platform.game.sampling import Noise
 from pg_platform.game.speaker import build_symbol
@@ -42,7 +42,7 @@ class Method(Protocol):
     def resting(self, epoch: int) -> Iterable[nn.Parameter]:
         """The parameters that do not learn in `epoch`, counted from 0."""
 
-    def play(self, views: tuple[Tensor, Tensor]) -> Played:
+    def play(self, views: tuple[Tensor, Tensor]) -> GameOutput:
         """The round with decided messages; wants eval mode."""
 
     def features(self, images: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from pg_platform.methods import build
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.learner import Learner
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 
 NOTHING = 1e-7
 """Of the whole gradient's norm: what is smaller is 0 in exact arithmetic, as that of the bias of
@@ -94,7 +94,7 @@ class Decisions(TorchDispatchMode):
 
 def compared(experiment: Experiment) -> Compared:
     """The first step of a run, as training takes it, against the same in double."""
-    place = local_place(experiment.resources)
+    place = local_worker(experiment.resources)
     learner, decisions = Learner(experiment, place), Decisions()
     batch = next(learner.loader.epoch(0))
     with decisions:

@@ -13,7 +13,7 @@ from pg_platform.evaluation.trained import Trained, load_trained
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
 from pg_platform.training.loop import train
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 from tests.results import ACCURACY
 from tests.small import SMALL
 
@@ -39,6 +39,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     digits = {"kind": "digits", "image_size": 16}
     experiment = Experiment.model_validate({**SMALL, "data": digits})
     folder = tmp_path_factory.mktemp("trained")
-    place = local_place(experiment.resources)
+    place = local_worker(experiment.resources)
     train(experiment, folder, place=place, report=lambda _: None, should_stop=lambda: False)
     return load_trained(folder, torch.device("cpu"))

@@ -23,7 +23,7 @@ from pg_platform.evaluation.trained import load_trained
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric
 from pg_platform.training.loop import train
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 from tests.agents import DIGITS
 from tests.small import SMALL
 
@@ -73,7 +73,7 @@ def two_runs(folder: Path, epochs: int = 1) -> Scene:
         for seed, run in enumerate(runs):
             small = {**SMALL, "data": DIGITS, "epochs": epochs, "seed": seed}
             chosen = Experiment.model_validate(small)
-            place = local_place(chosen.resources)
+            place = local_worker(chosen.resources)
             train(chosen, run, place=place, report=lambda _: None, should_stop=lambda: False)
             shutil.copytree(run, _whole(run))
             tags = {"pg.kind": "trial", "pg.sweep": "pair", "pg.checkpoints": str(run)}

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from pg_platform.report.comparison import Comparison
-from pg_platform.report.points import Point
+from pg_platform.report.points import PointResult
 from pg_platform.report.statistics import Resolution, summarise
 from pg_platform.sweep.trials import compact, short_labels
 from tests.results import ACCURACY
@@ -19,12 +19,12 @@ Rule = Callable[[Mapping[str, Any]], Sequence[float]]
 def swept(parameters: Mapping[str, Sequence[Any]], rule: Rule) -> Comparison:
     """The grid of the parameters; a point without results has failed once."""
     labels = short_labels(list(parameters))
-    points: list[Point] = []
+    points: list[PointResult] = []
     for values in product(*parameters.values()):
         point = dict(zip(parameters, values, strict=True))
         results = rule(point)
         points.append(
-            Point(
+            PointResult(
                 group=" ".join(f"{labels[key]}={compact(value)}" for key, value in point.items()),
                 values=point,
                 run_ids=tuple(f"{len(points)}-{seed}" for seed in range(len(results))),

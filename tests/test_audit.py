@@ -15,8 +15,8 @@ from torch.nn.functional import normalize, one_hot
 from evals.audit import Options, carried, evaluate, influence_bits, success
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
-from pg_platform.evaluation.games import Share, bits, share_of
-from pg_platform.language.ablations import Spoken, dropped, order_shuffled
+from pg_platform.evaluation.games import Proportion, bits, share_of
+from pg_platform.language.ablations import Messages, dropped, order_shuffled
 from pg_platform.training.validation import validate
 from tests.agents import agents
 from tests.methods import METHODS
@@ -25,35 +25,35 @@ IMAGES, POOL, PATCHES, VOCABULARY = 256, 16, 24, 8
 CHANCE = 1 / POOL
 
 
-def bag(spoken: Spoken) -> Tensor:
+def bag(spoken: Messages) -> Tensor:
     """A listener that counts the symbols of all patches and knows no gate and no order."""
     return normalize(one_hot(spoken.ids, VOCABULARY).float().sum(dim=(1, 2)) - 3, dim=1)
 
 
-def gate_only(spoken: Spoken) -> Tensor:
+def gate_only(spoken: Messages) -> Tensor:
     """A listener that sees which patches are sent, and nothing else."""
     return normalize(2 * spoken.gate - 1, dim=1)
 
 
-def in_order(spoken: Spoken) -> Tensor:
+def in_order(spoken: Messages) -> Tensor:
     """A listener that knows the symbol of each patch."""
     return normalize(one_hot(spoken.ids, VOCABULARY).float().flatten(1), dim=1)
 
 
-def deaf(spoken: Spoken) -> Tensor:
+def deaf(spoken: Messages) -> Tensor:
     """A listener to whom all messages are the same."""
     return torch.ones(len(spoken), 3)
 
 
-def messages() -> Spoken:
+def messages() -> Messages:
     generator = torch.Generator().manual_seed(0)
     tilt = torch.randn(IMAGES, 1, VOCABULARY, generator=generator) * 2
     draws = torch.rand(IMAGES, PATCHES, VOCABULARY, generator=generator)
     ids = (tilt - (-draws.log()).log()).argmax(dim=2, keepdim=True)
-    return Spoken(ids, (torch.rand(IMAGES, PATCHES, generator=generator) < 0.5).float())
+    return Messages(ids, (torch.rand(IMAGES, PATCHES, generator=generator) < 0.5).float())
 
 
-def audited(hear: Callable[[Spoken], Tensor]) -> dict[str, Share]:
+def audited(hear: Callable[[Messages], Tensor]) -> dict[str, Proportion]:
     spoken = messages()
     return success(spoken, hear(spoken), hear, pool_size=POOL, options=Options(resamples=50))
 
@@ -80,7 +80,7 @@ def audited(hear: Callable[[Spoken], Tensor]) -> dict[str, Share]:
     ],
 )
 def test_a_channel_loses_everything_with_the_part_that_it_uses(
-    hear: Callable[[Spoken], Tensor], kept: set[str], lost: set[str]
+    hear: Callable[[Messages], Tensor], kept: set[str], lost: set[str]
 ) -> None:
     shares = audited(hear)
     assert all(shares[name].mean > 0.95 for name in kept)
@@ -142,7 +142,7 @@ def test_another_order_keeps_the_symbols_that_are_sent(seed: int) -> None:
 
 
 def test_the_interval_of_certain_success_is_a_point_and_of_a_coin_is_not() -> None:
-    assert share_of(torch.ones(40), 100, 0) == Share(1, 1, 1)
+    assert share_of(torch.ones(40), 100, 0) == Proportion(1, 1, 1)
     coin = share_of(torch.tensor([0.0, 1.0]).repeat(50), 500, 0)
     assert 0.35 < coin.low < 0.45 < 0.55 < coin.high < 0.65
 

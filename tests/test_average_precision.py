@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
-from pg_platform.probes.average_precision import Found, Truth, mean_precision, overlaps
+from pg_platform.probes.average_precision import Detections, GroundTruth, mean_precision, overlaps
 
 IMAGES, CLASSES = 5, 3
 
 
-def truth(*rows: tuple[int, int, float, bool]) -> Truth:
+def truth(*rows: tuple[int, int, float, bool]) -> GroundTruth:
     """Boxes ten pixels square of (image, class, left edge, difficult)."""
     images, classes, left, difficult = (np.array(column) for column in zip(*rows, strict=True))
-    return Truth(images, classes, _squares(left), difficult)
+    return GroundTruth(images, classes, _squares(left), difficult)
 
 
-def found(*rows: tuple[int, int, float, float]) -> Found:
+def found(*rows: tuple[int, int, float, float]) -> Detections:
     """Likewise of (image, class, left edge, score)."""
     images, classes, left, scores = (np.array(column) for column in zip(*rows, strict=True))
-    return Found(images, classes, _squares(left), scores)
+    return Detections(images, classes, _squares(left), scores)
 
 
 def _squares(left: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_another_image_or_class_does_not_count_and_absent_classes_are_left_out()
 
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_refused() -> None:
-    nothing = Found(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))
+    nothing = Detections(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))
     assert set(mean_precision(truth((0, 0, 0, False)), nothing).values()) == {0.0}
     with pytest.raises(ValueError, match="all boxes of the split are difficult"):
         mean_precision(truth((0, 0, 0, True)), nothing)
@@ -94,7 +94,7 @@ def test_overlaps_count_the_pixels_of_a_voc_file() -> None:
 @given(st.integers(0, 2**31), st.integers(1, 25), st.integers(0, 150))
 def test_coco_equals_pycocotools(seed: int, boxes: int, detections: int) -> None:
     rng = np.random.default_rng(seed)
-    there = Truth(
+    there = GroundTruth(
         rng.integers(IMAGES, size=boxes),
         rng.integers(CLASSES, size=boxes),
         _boxes(rng, boxes),
@@ -103,7 +103,7 @@ def test_coco_equals_pycocotools(seed: int, boxes: int, detections: int) -> None
     # Most detections are boxes a little moved, some of them of another image or class.
     like = rng.integers(boxes, size=detections)
     stray = rng.random(detections) < 0.2
-    seen = Found(
+    seen = Detections(
         np.where(stray, rng.integers(IMAGES, size=detections), there.images[like]),
         np.where(stray, rng.integers(CLASSES, size=detections), there.classes[like]),
         there.boxes[like] + rng.normal(scale=1.5, size=(detections, 4)),
@@ -128,7 +128,7 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate((low, low + size), axis=1)
 
 
-def _pycocotools(there: Truth, seen: Found) -> tuple[float, float]:
+def _pycocotools(there: GroundTruth, seen: Detections) -> tuple[float, float]:
     """AP and AP50. A box beyond all areas is ignored there, as a difficult one, and no crowd."""
     coco = COCO()
     coco.dataset = {

@@ -24,15 +24,15 @@ from pg_platform.cli.ui import ui
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import sweeps
 from pg_platform.driver.control import Control
-from pg_platform.driver.live_table import Output, Screen
+from pg_platform.driver.live_table import LiveTable, Output
 from pg_platform.store.store import Store
 from pg_platform.training.history import Heartbeat, Row
 from pg_platform.training.loop import train as train_loop
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 from tests.commands import BIN, run, start
-from tests.conducting import Clock
 from tests.local_sweeps import trials, written
 from tests.results import vocabularies
+from tests.scheduling import Clock
 from tests.small import SMALL, environment, write_experiment, write_sweep
 from tests.small_sweeps import wait_until
 
@@ -259,7 +259,7 @@ def test_a_long_trial_tells_how_far_it_is_once_a_minute(
     output: Output, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock, (trial,) = Clock(), vocabularies([2], seeds=1)
-    screen = Screen([trial], "val/top1", output, clock)
+    screen = LiveTable([trial], "val/top1", output, clock)
     screen.show(trial, "running")
     for clock.now in (1.0, 59.0, 61.0):
         screen.beat(trial.id, Heartbeat(3, 240, 8000, 512.3, 129.0))
@@ -278,7 +278,7 @@ def test_training_tells_where_it_stands_and_changes_nothing(tmp_path: Path) -> N
     train_loop(
         experiment,
         tmp_path,
-        place=local_place(experiment.resources),
+        place=local_worker(experiment.resources),
         report=rows.extend,
         should_stop=lambda: False,
         beat=beats.append,

@@ -11,7 +11,7 @@ import pytest
 from pg_platform.config.section import ConfigError
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.paper_claims import Verdict, verdict
-from pg_platform.report.reproduction import Entry, reproduction
+from pg_platform.report.reproduction import SweepEntry, reproduction
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import is_collection, load_collection
 from pg_platform.sweep.schema import Claim, Paper
@@ -70,12 +70,14 @@ def test_all_mistakes_come_at_once_and_a_list_of_lists_is_one(tmp_path: Path) ->
     assert "wants a sweep and no collection, got 'inner'" in error.value.problems[1]
 
 
-def entry(name: str, slope: float) -> Entry:
+def entry(name: str, slope: float) -> SweepEntry:
     """A sweep of three vocabularies whose success goes up by about `slope` with each symbol."""
     found = swept({V: [2, 8, 32]}, lambda p: [seed * slope * p[V] for seed in (0.9, 1.0, 1.1)])
     claim = Claim(says=f"larger V helps {EVIL}", parameter=V, direction="increases")
     paper = Paper(answers="Fig. 6c", values={"V=2": 0.123, "V=999": 0.5}, claims=(claim,))
-    return Entry(name, f"Does it {EVIL}?", paper, found, [judged(found, claim)], f"run-of-{name}")
+    return SweepEntry(
+        name, f"Does it {EVIL}?", paper, found, [judged(found, claim)], f"run-of-{name}"
+    )
 
 
 def judged(found: Comparison, claim: Claim) -> Verdict:

@@ -15,8 +15,8 @@ import pytest
 from pg_platform.driver.control import Control, Request, Unread, began, obey
 from pg_platform.store.runs import TrialRuns
 from pg_platform.training.history import Outcome
-from tests.conducting import conductor, started
 from tests.results import vocabularies
+from tests.scheduling import scheduler, started
 
 DRIVER = """
 import sys
@@ -186,7 +186,7 @@ def test_a_request_that_is_none_is_told_and_the_others_are_done(
     driver, stopped = opened(tmp_path), list[str]()
     (driver.folder / "request-0.json").write_bytes(content)
     driver.ask(Request("stop"))
-    made = conductor(runs, vocabularies([2, 64], seeds=1))
+    made = scheduler(runs, vocabularies([2, 64], seeds=1))
     running = started(made).trial
     obey(made, driver, stopped.extend)
     assert stopped == [running.id]
@@ -202,7 +202,7 @@ def test_a_request_that_is_none_is_told_and_the_others_are_done(
 def obeyed(root: Path, runs: TrialRuns, requests: Sequence[Request]) -> tuple[list[str], set[str]]:
     """Two trials, one of which runs: those asked to stop, and those that do not start any more."""
     driver, stopped = opened(root), list[str]()
-    made = conductor(runs, vocabularies([2, 64], seeds=1))
+    made = scheduler(runs, vocabularies([2, 64], seeds=1))
     running = started(made).trial
     for request in requests:
         driver.ask(request)
@@ -228,7 +228,7 @@ def test_kill_takes_one_trial_by_its_name_or_id(
 
 
 def test_cancel_ends_the_driver_at_once(tmp_path: Path, runs: TrialRuns) -> None:
-    driver, made = opened(tmp_path), conductor(runs, vocabularies([2], seeds=1))
+    driver, made = opened(tmp_path), scheduler(runs, vocabularies([2], seeds=1))
     driver.ask(Request("cancel"))
     with pytest.raises(KeyboardInterrupt):
         obey(made, driver, lambda _: None)
@@ -237,7 +237,7 @@ def test_cancel_ends_the_driver_at_once(tmp_path: Path, runs: TrialRuns) -> None
 
 
 def test_the_driver_tells_how_its_trials_stand(tmp_path: Path, runs: TrialRuns) -> None:
-    driver, made = Control(tmp_path, "sweep"), conductor(runs, vocabularies([2, 64], seeds=1))
+    driver, made = Control(tmp_path, "sweep"), scheduler(runs, vocabularies([2, 64], seeds=1))
     driver.open()
     started(made)
     obey(made, driver, lambda _: None)

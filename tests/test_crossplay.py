@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from evals.crossplay import Options, evaluate_together, relabelled, relabelling
 from pg_platform.config.experiment import Experiment
 from pg_platform.evaluation.trained import Trained
-from pg_platform.language.ablations import Spoken
+from pg_platform.language.ablations import Messages
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import Metric
 from pg_platform.training.loop import train
-from pg_platform.training.worker import local_place
+from pg_platform.training.worker import local_worker
 from tests.agents import DIGITS, agents
 from tests.commands import run
 from tests.small import SMALL
@@ -46,8 +46,8 @@ def test_vocabularies_of_two_sizes_map_into_the_second(sizes: tuple[int, int]) -
 def test_a_renumbered_language_is_the_same_language() -> None:
     ids = torch.randint(6, (80, 4, 2), generator=torch.Generator().manual_seed(0))
     gate = torch.ones(80, 4)
-    renumbered = Spoken(torch.tensor([3, 5, 0, 1, 2, 4])[ids], gate)
-    assert torch.equal(relabelled(renumbered, Spoken(ids, gate), (6, 6)).ids, ids)
+    renumbered = Messages(torch.tensor([3, 5, 0, 1, 2, 4])[ids], gate)
+    assert torch.equal(relabelled(renumbered, Messages(ids, gate), (6, 6)).ids, ids)
 
 
 def test_no_message_helps_to_relabel_itself() -> None:
@@ -55,7 +55,7 @@ def test_no_message_helps_to_relabel_itself() -> None:
     one, other = torch.randint(50, (2, 60, 1, 1), generator=torch.Generator().manual_seed(0))
     gate = torch.ones(60, 1)
     fitted = relabelling(one, other, (50, 50))[one]
-    crossed = relabelled(Spoken(one, gate), Spoken(other, gate), (50, 50)).ids
+    crossed = relabelled(Messages(one, gate), Messages(other, gate), (50, 50)).ids
     assert (crossed == other).float().mean() < 0.15 < (fitted == other).float().mean()
 
 
@@ -115,7 +115,7 @@ def test_pg_eval_writes_the_result_to_the_run_of_the_sweep(tmp_path: Path) -> No
             folder = tmp_path / str(seed)
             small = {**SMALL, "data": DIGITS, "epochs": 1, "seed": seed}
             chosen = Experiment.model_validate(small)
-            place = local_place(chosen.resources)
+            place = local_worker(chosen.resources)
             train(chosen, folder, place=place, report=lambda _: None, should_stop=lambda: False)
             tags = {"pg.kind": "trial", "pg.sweep": "pair", "pg.checkpoints": str(folder)}
             one = store.run(experiment, str(seed), f"seed={seed}", parent=parent, tags=tags)

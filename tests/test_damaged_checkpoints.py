@@ -28,7 +28,7 @@ from pg_platform.training.checkpoint import CheckpointError
 from pg_platform.training.history import Journal, Outcome
 from pg_platform.training.loop import train
 from pg_platform.training.newest import RESUMED, newest_whole
-from pg_platform.training.worker import Place, local_place
+from pg_platform.training.worker import Worker, local_worker
 from tests.commands import run, start
 from tests.small import SMALL, merged, write_experiment
 from tests.small_sweeps import runs, sweep, vocabularies, wait_until
@@ -49,7 +49,7 @@ def play(
         EXPERIMENT,
         folder,
         until=until,
-        place=local_place(EXPERIMENT.resources),
+        place=local_worker(EXPERIMENT.resources),
         report=lambda _: None,
         should_stop=lambda: next(taken, steps) == steps,
         warn=told.append,
@@ -272,7 +272,7 @@ def _worker(rank: int, root: str) -> None:
         train(
             two,
             Path(root) / "run",
-            place=Place(torch.device("cpu"), rank, 2),
+            place=Worker(torch.device("cpu"), rank, 2),
             report=lambda _: None,
             should_stop=lambda: False,
             until=until,

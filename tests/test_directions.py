@@ -17,7 +17,7 @@ from pg_platform.config.metrics import direction, measure, metric_names, reporte
 from pg_platform.config.section import ConfigError
 from pg_platform.driver.control import Control
 from pg_platform.driver.driver import SweepResult, run_sweep
-from pg_platform.driver.scheduler import Conductor, Segment
+from pg_platform.driver.scheduler import Scheduler, Segment
 from pg_platform.report.comparison import compare, print_table
 from pg_platform.report.report import description
 from pg_platform.report.summary import answer, caveats
@@ -151,16 +151,16 @@ class Rule:
     def __init__(self, rule: Callable[[Mapping[str, Any], int], float], metric: str) -> None:
         self.rule, self.metric = rule, metric
 
-    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:  # noqa: ARG002
+    def run(self, scheduler: Scheduler, resources: Resources, control: Control) -> None:  # noqa: ARG002
         epoch: dict[str, int] = {}
-        while isinstance(segment := conductor.next(), Segment):
+        while isinstance(segment := scheduler.next(), Segment):
             trial, last = segment.trial, segment.until or EPOCHS
-            conductor.begin(trial)
+            scheduler.begin(trial)
             for at in range(epoch.get(trial.id, 0) + 1, last + 1):
                 value = self.rule(trial.point, at) + trial.seed / 1e4
-                conductor.rows(trial, [Row(at, at, at, {self.metric: value})])
+                scheduler.rows(trial, [Row(at, at, at, {self.metric: value})])
             epoch[trial.id] = last
-            conductor.end(trial, Outcome.COMPLETED if last == EPOCHS else Outcome.PAUSED)
+            scheduler.end(trial, Outcome.COMPLETED if last == EPOCHS else Outcome.PAUSED)
 
 
 def played(folder: Path, store: Store, metric: str, rule: Rule, **words: object) -> SweepResult:

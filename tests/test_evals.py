@@ -23,7 +23,7 @@ from pg_platform.evaluate import (
     load_evaluation,
     measure,
 )
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, load_trained
 from pg_platform.store.store import Store
 from pg_platform.training.checkpoint import CheckpointError
@@ -56,7 +56,7 @@ def test_an_evaluation_keeps_the_contract(name: str, trained: Trained) -> None:
     assert measured(evaluation, trained).metrics == metrics
 
 
-def measured(evaluation: Evaluation | JointEvaluation, trained: Trained) -> Measured:
+def measured(evaluation: Evaluation | JointEvaluation, trained: Trained) -> EvaluationResult:
     """What an evaluation finds with its defaults: on one run, or on it and one untrained."""
     if isinstance(evaluation, JointEvaluation):
         several = [("trained", trained), ("untrained", agents({}))]
@@ -136,7 +136,7 @@ def test_a_run_that_an_evaluation_does_not_fit_is_an_error_alone_and_told_in_a_g
     (folder,) = (home / "trials").iterdir()
     told = measure("heat_maps", "{}", folder, CPU)
     assert isinstance(told, ValueError)
-    assert isinstance(measure("knn", Options(k=5).model_dump_json(), folder, CPU), Measured)
+    assert isinstance(measure("knn", Options(k=5).model_dump_json(), folder, CPU), EvaluationResult)
 
 
 @pytest.mark.slow

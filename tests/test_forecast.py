@@ -21,10 +21,10 @@ from pg_platform.data.sizes import split_sizes
 from pg_platform.driver.control import Control
 from pg_platform.driver.driver import run_train
 from pg_platform.driver.dry_run import DryRun
-from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.early_stopping import EarlyStopping
 from pg_platform.driver.forecast import (
     Forecast,
-    Range,
+    Interval,
     clock,
     cost_of,
     makespan,
@@ -32,11 +32,11 @@ from pg_platform.driver.forecast import (
     slots_on,
     wall,
 )
-from pg_platform.driver.live_table import Screen
+from pg_platform.driver.live_table import LiveTable
 from pg_platform.driver.local import LocalExecutor
-from pg_platform.driver.scheduler import Conductor
+from pg_platform.driver.scheduler import Scheduler
 from pg_platform.driver.speeds import Pace, calibrations, keep_calibration
-from pg_platform.driver.trial_events import Record
+from pg_platform.driver.trial_events import TrialEvents
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import Store
 from pg_platform.sweep.schema import SweepFile
@@ -150,7 +150,7 @@ def test_longest_first_is_the_best_of_all_ways_for_few(durations: list[int]) -> 
 
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 9), st.floats(0, 9)), min_size=1))
 def test_bounds_of_the_wall_lie_around_it(given_: list[tuple[float, float, float]]) -> None:
-    ranges = [Range(low, low + more, low + more + most) for low, more, most in given_]
+    ranges = [Interval(low, low + more, low + more + most) for low, more, most in given_]
     one, three = wall(ranges, 1), wall(ranges, 3)
     assert three.low <= three.expected <= three.high
     assert one.expected == pytest.approx(sum(r.expected for r in ranges))
@@ -160,11 +160,11 @@ def test_hours_and_dollars_are_of_what_a_trial_holds() -> None:
     resources = experiment(
         resources={"workers": 2, "cpus_per_worker": 3, "gpus_per_worker": 0.5}
     ).resources
-    cost = cost_of([(resources, Range(1800, 3600, 7200))] * 4, slots=2, usd_per_gpu_hour=2.5)
-    assert cost.cpu_hours == Range(12, 24, 48)
-    assert cost.gpu_hours == Range(2, 4, 8)
-    assert cost.usd == Range(5, 10, 20)
-    assert cost.wall_s == Range(3600, 7200, 14400)
+    cost = cost_of([(resources, Interval(1800, 3600, 7200))] * 4, slots=2, usd_per_gpu_hour=2.5)
+    assert cost.cpu_hours == Interval(12, 24, 48)
+    assert cost.gpu_hours == Interval(2, 4, 8)
+    assert cost.usd == Interval(5, 10, 20)
+    assert cost.wall_s == Interval(3600, 7200, 14400)
     assert cost_of([], slots=None, usd_per_gpu_hour=None).wall_s is None
 
 
@@ -270,14 +270,14 @@ def test_a_run_from_a_checkpoint_does_not_pass_for_a_whole_one(tmp_path: Path) -
         executor = LocalExecutor(tmp_path)
         run_train(trial, tmp_path, store, executor)
         runs = TrialRuns.of_single(store, "again", ACCURACY, partial(trial_folder, tmp_path))
-        with Screen([trial], ACCURACY.name) as screen:
+        with LiveTable([trial], ACCURACY.name) as screen:
             rules = SweepFile(name="again", metric=ACCURACY)
-            judge = Judge(rules.early_terminate, maximize=True, epochs=1)
-            conductor = Conductor(rules, Record(runs, screen, store.flush), judge)
-            conductor.add([trial])
+            judge = EarlyStopping(rules.early_terminate, maximize=True, epochs=1)
+            scheduler = Scheduler(rules, TrialEvents(runs, screen, store.flush), judge)
+            scheduler.add([trial])
             control = Control(tmp_path, "again")
             control.open()
-            executor.run(conductor, trial.experiment.resources, control)
+            executor.run(scheduler, trial.experiment.resources, control)
         _, again = store.finished_of_shape(shape(trial.experiment))
     assert Forecast.of([again], {}, lambda _: 1000).basis(trial.experiment) == (
         "the steps of 1 resumed run on cpu"

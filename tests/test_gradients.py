@@ -18,7 +18,7 @@ from pg_platform.methods import build
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.gradients import Gradients
 from pg_platform.training.learner import Learner
-from pg_platform.training.worker import Place, local_place
+from pg_platform.training.worker import Worker, local_worker
 from tests.methods import METHODS
 from tests.small import SMALL, merged, without_nulls
 
@@ -39,7 +39,7 @@ def experiment(method: str, **resources: int) -> Experiment:
     return Experiment.model_validate(without_nulls(merged(merged(SMALL, METHODS[method]), changes)))
 
 
-def round_of(played: Experiment, place: Place) -> dict[str, Any]:
+def round_of(played: Experiment, place: Worker) -> dict[str, Any]:
     """Loss, metrics, gradients and running statistics of this worker's share of a step."""
     generator = torch.Generator().manual_seed(0)
     shift = torch.linspace(-1, 1, BATCH).view(-1, 1, 1, 1)
@@ -72,8 +72,8 @@ def assert_same_step(one: dict[str, Any], other: dict[str, Any]) -> None:
 @pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize("size", [GROUP, 16])
 def test_micro_batches_give_the_gradient_of_the_whole_batch(method: str, size: int) -> None:
-    whole = round_of(experiment(method), Place(CPU))
-    parts = round_of(experiment(method, micro_batch=size), Place(CPU))
+    whole = round_of(experiment(method), Worker(CPU))
+    parts = round_of(experiment(method, micro_batch=size), Worker(CPU))
     assert_same_step(parts, whole)
     for name, value in whole["metrics"].items():
         torch.testing.assert_close(parts["metrics"][name], value, msg=name)
@@ -101,7 +101,7 @@ def test_micro_batches_bound_what_is_kept_for_the_backward_pass() -> None:
 
         resources = {} if size is None else {"micro_batch": size}
         with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-            round_of(experiment("patch_game", **resources), Place(CPU))
+            round_of(experiment("patch_game", **resources), Worker(CPU))
         return most
 
     assert peak(GROUP) < peak(None) / 3
@@ -112,7 +112,7 @@ def _work(rank: int, folder: str) -> None:
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     found = {
-        size: round_of(experiment("patch_game", workers=2, **resources), Place(CPU, rank, 2))
+        size: round_of(experiment("patch_game", workers=2, **resources), Worker(CPU, rank, 2))
         for size, resources in (("whole", {}), ("parts", {"micro_batch": 8}))
     }
     torch.save(found, f"{folder}/{rank}.pt")
@@ -121,7 +121,7 @@ def _work(rank: int, folder: str) -> None:
 
 def test_two_workers_with_micro_batches_give_the_gradient_of_one_without(tmp_path: Path) -> None:
     spawn(_work, args=(str(tmp_path),), nprocs=2)
-    alone = round_of(experiment("patch_game"), Place(CPU))
+    alone = round_of(experiment("patch_game"), Worker(CPU))
     workers = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for size in ("whole", "parts"):
         losses = [worker[size].pop("loss") for worker in workers]
@@ -151,7 +151,7 @@ def test_a_step_after_the_first_never_waits_for_the_device(changes: dict[str, An
     """Views are cut before; soft ranks in the form that a GPU computes."""
     on_device = {"speaker": {"soft_rank": {"implementation": "minimax"}}}
     played = Experiment.model_validate(merged(merged(SMALL, on_device), changes))
-    learner, progress = Learner(played, local_place(played.resources)), Progress()
+    learner, progress = Learner(played, local_worker(played.resources)), Progress()
     batches = list(learner.batches(progress))
     learner.step(batches[0], progress)  # it looks once whether messages are discrete
     with NoWaiting():
@@ -166,7 +166,7 @@ def test_nothing_is_learned_from_the_first_step_that_is_not_finite_on(kind: str)
     """The first step throws the weights far away, the second meets what they compute."""
     wild = {"optimizer": {"kind": kind, "lr": 1e30, "warmup_fraction": 0.0}}
     played = Experiment.model_validate(merged(SMALL, wild))
-    learner, progress = Learner(played, local_place(played.resources)), Progress()
+    learner, progress = Learner(played, local_worker(played.resources)), Progress()
     batches = learner.batches(progress)
     learner.step(next(batches), progress)
     far = [parameter.detach().clone() for parameter in learner.method.parameters()]

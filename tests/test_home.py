@@ -23,7 +23,7 @@ from pg_platform.config.experiment import Resources
 from pg_platform.driver.control import Control
 from pg_platform.driver.driver import run_sweep
 from pg_platform.driver.local import LocalExecutor
-from pg_platform.driver.scheduler import Conductor
+from pg_platform.driver.scheduler import Scheduler
 from pg_platform.files import driver_lock, is_held, locked, only_driver
 from pg_platform.store.store import Store
 from pg_platform.sweep.load import load_sweep
@@ -385,8 +385,8 @@ def free_port() -> int:
 class SpoilsTheReport(LocalExecutor):
     """Trains, then puts a file where the folder of the sweep's tables is."""
 
-    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:
-        super().run(conductor, resources, control)
+    def run(self, scheduler: Scheduler, resources: Resources, control: Control) -> None:
+        super().run(scheduler, resources, control)
         (tables,) = self.root.glob("artifacts/patchgame/*/*/artifacts/tables")
         shutil.rmtree(tables)
         tables.touch()

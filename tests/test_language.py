@@ -26,7 +26,7 @@ from pg_platform.config.paths import evaluation_names
 from pg_platform.data.images import open_images
 from pg_platform.data.loaders import validation_batches
 from pg_platform.evaluate import load_evaluation
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained
 from pg_platform.language.compositionality import (
     adjusted_information,
@@ -394,7 +394,7 @@ class TestEvaluations:
         folder = tmp_path_factory.mktemp("language") / "step-000000000"
         return Trained(folder, experiment, build(experiment).eval(), CPU)
 
-    def evaluate(self, trained: Trained, name: str, **options: Any) -> Measured:
+    def evaluate(self, trained: Trained, name: str, **options: Any) -> EvaluationResult:
         evaluation = load_evaluation(name)
         return evaluation.evaluate(trained, evaluation.Options.model_validate(options))
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pg_platform.plots.style import drawn
-from pg_platform.report.page import Drawing, Foreseen, PageContent, inline, page
+from pg_platform.report.page import ForecastSummary, PageContent, PageFigure, inline, page
 from pg_platform.report.paper_claims import verdict
 from pg_platform.report.parameter_figures import final_by_parameter, heat_map
 from pg_platform.report.summary import caveats
@@ -69,12 +69,15 @@ def content() -> PageContent:
         paper=Paper(answers=f"Fig. 6 {EVIL}", values={"V=64 l=4": 0.93, "V=3": 0.5}),
         verdicts=[verdict(claim, results)],
         drawings=[
-            Drawing(f'by "V" {EVIL}', drawn(figure)["svg"].decode(), f"It rises. {EVIL}")
+            PageFigure(f'by "V" {EVIL}', drawn(figure)["svg"].decode(), f"It rises. {EVIL}")
             for figure in figures
         ],
         notes=[f"no importances {EVIL}"],
         failures=[(f"V=2 seed={seed}", f"Traceback\n  {EVIL}\nOSError: full") for seed in (0, 1)],
-        forecasts=[Foreseen(f"hours {EVIL}", "h", 8, 9.3), Foreseen("cost", "USD", 40, None)],
+        forecasts=[
+            ForecastSummary(f"hours {EVIL}", "h", 8, 9.3),
+            ForecastSummary("cost", "USD", 40, None),
+        ],
         how_run={f"recipe {EVIL}": f"default {EVIL}"},
         caveats=[f"few seeds {EVIL}"],
     )

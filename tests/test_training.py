@@ -28,7 +28,7 @@ from pg_platform.training.checkpoint import Progress
 from pg_platform.training.history import Journal, Outcome, Row
 from pg_platform.training.learner import Learner
 from pg_platform.training.loop import STOP_POLL_STEPS, train
-from pg_platform.training.worker import Place, local_place
+from pg_platform.training.worker import Worker, local_worker
 from tests.small import SMALL, environment, merged, small_recipe, write_experiment
 
 PLACE_ONLY = ("perf/images_per_s", "perf/data_wait_share", "perf/peak_memory_gib")
@@ -39,7 +39,7 @@ def play(
 ) -> tuple[Outcome, list[Row]]:
     """Train here; the outcome and all rows reported in this call."""
     reported: list[Row] = []
-    place = local_place(experiment.resources)
+    place = local_worker(experiment.resources)
     outcome = train(experiment, folder, place=place, report=reported.extend, should_stop=stop)
     return outcome, reported
 
@@ -88,7 +88,7 @@ def test_a_run_waits_while_another_process_trains_in_its_folder(tmp_path: Path) 
                 assert not list(folder.glob("step-*"))
                 fcntl.flock(other, fcntl.LOCK_UN)
 
-        place = local_place(experiment.resources)
+        place = local_worker(experiment.resources)
         ended = train(experiment, folder, place=place, report=report, should_stop=lambda: False)
         assert ended is Outcome.COMPLETED
         assert said == [0, 0, 1, 1]
@@ -136,14 +136,14 @@ def test_a_run_killed_with_signal_9_ends_as_if_it_was_not(
         "import os, signal, sys, pathlib\n"
         "from pg_platform.config.experiment import Experiment\n"
         "from pg_platform.training.loop import train\n"
-        "from pg_platform.training.worker import local_place\n"
+        "from pg_platform.training.worker import local_worker\n"
         "experiment = Experiment.model_validate_json(sys.argv[1])\n"
         "folder = pathlib.Path(sys.argv[2])\n"
         "def die():\n"
         "    if (folder / 'step-000000006').is_dir():\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return False\n"
-        "train(experiment, folder, place=local_place(experiment.resources),\n"
+        "train(experiment, folder, place=local_worker(experiment.resources),\n"
         "      report=lambda rows: None, should_stop=die)\n"
     )
     killed = subprocess.run(
@@ -270,7 +270,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         pytest.skip("this machine has a GPU")
     experiment = Experiment.model_validate(merged(SMALL, {"resources": {"gpus_per_worker": 1}}))
     with pytest.raises(ValueError, match="no GPU"):
-        local_place(experiment.resources)
+        local_worker(experiment.resources)
 
 
 def test_an_apple_gpu_that_is_not_there_is_refused() -> None:
@@ -278,14 +278,14 @@ def test_an_apple_gpu_that_is_not_there_is_refused() -> None:
         pytest.skip("this machine has an Apple GPU")
     experiment = Experiment.model_validate(merged(SMALL, {"resources": {"device": "mps"}}))
     with pytest.raises(ValueError, match=r"--set resources\.device=cpu"):
-        local_place(experiment.resources)
+        local_worker(experiment.resources)
 
 
 @pytest.mark.parametrize("changes", [{"compile": True}, {"precision": "fp16"}])
 def test_what_mps_cannot_do_is_refused_where_auto_found_it(changes: dict[str, Any]) -> None:
     experiment = Experiment.model_validate(merged(SMALL, changes))
     with pytest.raises(ValueError, match="not supported on Apple's MPS"):
-        Learner(experiment, Place(torch.device("mps")))
+        Learner(experiment, Worker(torch.device("mps")))
 
 
 def test_two_workers_give_the_loss_curve_of_one(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def _worker(rank: int, experiment: str, root: str) -> None:
     train(
         Experiment.model_validate_json(experiment),
         Path(root) / "two",
-        place=Place(torch.device("cpu"), rank, 2),
+        place=Worker(torch.device("cpu"), rank, 2),
         report=lambda _: None,
         should_stop=lambda: False,
     )
@@ -345,7 +345,7 @@ def test_pg_train_local_killed_and_started_again(tmp_path: Path) -> None:
 
 def test_a_step_that_overflows_in_fp16_is_left_out_and_counted() -> None:
     experiment = Experiment.model_validate(merged(SMALL, {"precision": "fp16"}))
-    learner, progress = Learner(experiment, local_place(experiment.resources)), Progress()
+    learner, progress = Learner(experiment, local_worker(experiment.resources)), Progress()
     batches = learner.batches(progress)
     scaler = learner.gradients.scaler
     scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**120})
@@ -362,7 +362,7 @@ def test_a_step_that_overflows_in_fp16_is_left_out_and_counted() -> None:
 
 def test_a_run_that_pauses_at_an_epoch_ends_as_one_that_does_not(tmp_path: Path) -> None:
     experiment = Experiment.model_validate(merged(SMALL, {"epochs": 3}))
-    place = local_place(experiment.resources)
+    place = local_worker(experiment.resources)
     whole, rows = play(experiment, tmp_path / "whole")
     told: list[Row] = []
     outcomes = [
@@ -393,7 +393,7 @@ def _stopped(rank: int, folder: str) -> None:
     outcome = train(
         experiment,
         Path(folder) / "run",
-        place=Place(torch.device("cpu"), rank, 2),
+        place=Worker(torch.device("cpu"), rank, 2),
         report=lambda _: None,
         should_stop=lambda: rank == 0,
     )

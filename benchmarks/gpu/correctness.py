@@ -24,7 +24,7 @@ from pg_platform.training.gradients import Gradients
 from pg_platform.training.history import OUT_OF_MEMORY, shortage
 from pg_platform.training.learner import Learner
 from pg_platform.training.loop import train
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 FLOAT32, DOUBLE = 1e-2, 1e-8
 """How far gradients of two devices may be apart, relative to their norm: sums run in another order,
@@ -78,7 +78,7 @@ def _no_sync(sheet: Sheet) -> None:
         sheet.note("a step waits for nothing", "not on a CPU")
         return
     for name, experiment in _recipes(sheet).items():
-        learner, progress = Learner(experiment, Place(sheet.device)), Progress()
+        learner, progress = Learner(experiment, Worker(sheet.device)), Progress()
         batches = _endless(learner)
         for _ in range(3):  # the first ones upload the images and look at a message
             learner.step(next(batches), progress)
@@ -147,7 +147,7 @@ def _micro_batches(sheet: Sheet) -> None:
 
 def _gradients_in(experiment: Experiment, device: torch.device) -> dict[str, Tensor]:
     method = build(experiment).to(device, torch.float64).train()
-    gradients = Gradients(method, experiment, Place(device))
+    gradients = Gradients(method, experiment, Worker(device))
     noise = SameNoise(0, 1, range(experiment.batch_size), device)
     with _double_stays_double():
         gradients.of(_views(experiment, device, torch.float64), 0.1, noise)
@@ -159,7 +159,7 @@ def _precision(sheet: Sheet, precision: str) -> None:
     losses = {}
     for name in ("float32", precision):
         experiment = small(f"precision={name}")
-        learner, progress = Learner(experiment, Place(sheet.device)), Progress()
+        learner, progress = Learner(experiment, Worker(sheet.device)), Progress()
         for batch in learner.batches(progress):
             learner.step(batch, progress)
         losses[name] = learner.finish_epoch(progress).metrics["train/loss"]
@@ -175,7 +175,7 @@ def _guard(sheet: Sheet) -> None:
     """A batch with a number that is none changes no weight and is named."""
     for precision in ("float32", "bf16"):
         learner, progress = (
-            Learner(small(f"precision={precision}"), Place(sheet.device)),
+            Learner(small(f"precision={precision}"), Worker(sheet.device)),
             Progress(),
         )
         batches = _endless(learner)
@@ -217,7 +217,7 @@ def _trained(sheet: Sheet, folder: Path, until: int | None) -> None:
     train(
         small(),
         folder,
-        place=Place(sheet.device),
+        place=Worker(sheet.device),
         report=lambda _: None,
         should_stop=lambda: False,
         until=until,
@@ -254,7 +254,7 @@ def _fits(device: torch.device, batch: int, size: int | None) -> str:
     experiment = at_paper_size("default", batch, *changes)
     try:
         method = build(experiment).to(device).train()
-        gradients = Gradients(method, experiment, Place(device))
+        gradients = Gradients(method, experiment, Worker(device))
         noise = SameNoise(0, 1, range(batch), device)
         views = torch.randn(2, batch, 3, 224, 224, device=device, dtype=torch.float16).float()
         gradients.of((views[0], views[1]), 0.1, noise)
@@ -278,7 +278,7 @@ def _compile(sheet: Sheet) -> None:
 
 
 def _losses(sheet: Sheet, change: str) -> list[float]:
-    learner, progress = Learner(small(change), Place(sheet.device)), Progress()
+    learner, progress = Learner(small(change), Worker(sheet.device)), Progress()
     batches, total, losses = _endless(learner), 0.0, []
     for _ in range(5 if sheet.small else COMPILED_STEPS):
         learner.step(next(batches), progress)

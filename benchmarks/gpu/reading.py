@@ -19,7 +19,7 @@ from pg_platform.data.packing import write_pack
 from pg_platform.sweep.load import load_experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 PROCESSES = (0, 8, 16)
 WARM_UP = 3
@@ -102,7 +102,7 @@ def _side(sheet: Sheet) -> int:
 
 def _trained(sheet: Sheet, name: str, experiment: Experiment) -> None:
     """Whole training steps for some seconds: images/s and the share of time waiting for data."""
-    learner, progress = Learner(experiment, Place(sheet.device)), Progress()
+    learner, progress = Learner(experiment, Worker(sheet.device)), Progress()
     forget_peak(sheet.device)
     taken, seconds = 0, 0.6 if sheet.small else 4.0
     started = time.perf_counter()

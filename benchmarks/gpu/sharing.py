@@ -14,7 +14,7 @@ from benchmarks.gpu.figures import Sheet, each
 from benchmarks.gpu.settings import small
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 START_SECONDS = 120.0
 """The longest that processes may take to come up together, and to answer after their time."""
@@ -60,7 +60,7 @@ def _trial(device: str, seconds: float, barrier: Barrier, rates: Queue[float]) -
     torch.set_num_threads(1)
     few = ("data.count=96", "batch_size=16", "validation.pool_size=8") if device == "cpu" else ()
     asked = small("precision=auto", *few)
-    learner, progress = Learner(asked, Place(torch.device(device))), Progress()
+    learner, progress = Learner(asked, Worker(torch.device(device))), Progress()
     steps = 0
     _epoch(learner, progress)
     barrier.wait(START_SECONDS)

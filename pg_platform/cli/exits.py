@@ -15,7 +15,7 @@ import click
 from pg_platform.config.section import ConfigError
 
 if TYPE_CHECKING:
-    from pg_platform.driver.trial_events import Verdict
+    from pg_platform.driver.trial_events import TrialOutcomes
 
 _Loaded = TypeVar("_Loaded")
 
@@ -42,7 +42,7 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-def was_cut_short(verdict: Verdict) -> bool:
+def was_cut_short(verdict: TrialOutcomes) -> bool:
     return bool(verdict.interrupted or (verdict.stopped and verdict.not_started))
 
 

@@ -1,4 +1,4 @@
-"""Tune executes what the conductor starts."""
+"""Tune executes what the scheduler starts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pg_platform.cluster.assignment import Assignment, request
 from pg_platform.cluster.ray_cluster import DRIVER_RESOURCE, Drains, check_capacity, ray_cluster
 from pg_platform.cluster.stop_flag import StopFlags
-from pg_platform.cluster.tune_callback import Ledger
+from pg_platform.cluster.tune_callback import TuneCallback
 from pg_platform.config.experiment import Resources
 from pg_platform.driver.control import INTERRUPTS, Control, obey
-from pg_platform.driver.scheduler import Conductor, Segment, Waiting
-from pg_platform.driver.watchdog import Guard
+from pg_platform.driver.scheduler import Scheduler, Segment, Waiting
+from pg_platform.driver.watchdog import DriverGuard
 from pg_platform.sweep.trials import trial_folder
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -58,62 +58,62 @@ def _train_here(config: dict[str, Any]) -> None:
 
 
 class RayExecutor:
-    """Runs segments on Ray until the conductor has no more."""
+    """Runs segments on Ray until the scheduler has no more."""
 
     def __init__(self, root: Path, *, worker_group: bool = False) -> None:
         """`root` holds checkpoints and Tune's own files; `worker_group` forces a TorchTrainer."""
         self.root, self.worker_group = root, worker_group
 
-    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None:
+    def run(self, scheduler: Scheduler, resources: Resources, control: Control) -> None:
         """Run to the end, or until a signal or a request from elsewhere.
 
         Raises ClusterError where Ray cannot be had or no node can hold a worker. Where Ray dies
         meanwhile the process ends, see `watchdog`.
         """
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the ledger tells of deaths
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the callback tells of deaths
         with ray_cluster() as health:
-            guard = Guard(
-                grace=conductor.grace,
-                running=lambda: bool(conductor.running),
+            guard = DriverGuard(
+                grace=scheduler.grace,
+                running=lambda: bool(scheduler.running),
                 died=health.gone,
                 unread=control.unread,
             )
             with INTERRUPTS.patient(guard):
-                self._run(conductor, resources, control, guard)
+                self._run(scheduler, resources, control, guard)
 
     def _run(
-        self, conductor: Conductor, resources: Resources, control: Control, guard: Guard
+        self, scheduler: Scheduler, resources: Resources, control: Control, guard: DriverGuard
     ) -> None:
         check_capacity(request(resources))
         flags, drains = StopFlags(), Drains()
 
         def look_around() -> None:
             guard.turn()
-            for trial in ledger.on_nodes(drains.new()):
-                conductor.record.say(f"{trial.name}: its node is drained; it leaves a checkpoint")
+            for trial in callback.on_nodes(drains.new()):
+                scheduler.record.say(f"{trial.name}: its node is drained; it leaves a checkpoint")
                 flags.save([trial.id])
-            if guard.asked and conductor.closed is None:
-                conductor.record.verdict.stopped = True
-                conductor.close("interrupted")
-                flags.set(list(conductor.running), raised=True)
-            obey(conductor, control, lambda ids: flags.set(ids, raised=True), guard.ask)
-            for trial in conductor.hung():
-                if (place := ledger.places.get(trial.id)) is None:
-                    conductor.record.say(f"{trial.name}: silent, and its process not known yet")
+            if guard.asked and scheduler.closed is None:
+                scheduler.record.verdict.stopped = True
+                scheduler.close("interrupted")
+                flags.set(list(scheduler.running), raised=True)
+            obey(scheduler, control, lambda ids: flags.set(ids, raised=True), guard.ask)
+            for trial in scheduler.hung():
+                if (place := callback.places.get(trial.id)) is None:
+                    scheduler.record.say(f"{trial.name}: silent, and its process not known yet")
                     continue
-                conductor.record.hang(trial, conductor.rules.stall_after)
+                scheduler.record.hang(trial, scheduler.rules.stall_after)
                 end_process(place)
 
-        ledger = Ledger(conductor, look_around)
+        callback = TuneCallback(scheduler, look_around)
         guard.turn()
         try:
-            self._tuner(conductor, resources, ledger, flags).fit()
+            self._tuner(scheduler, resources, callback, flags).fit()
         except (RayError, tune.TuneError, RuntimeError, OSError):
             INTERRUPTS.watchdog.settle()  # where Ray has died that is what is told
             raise
 
     def _tuner(
-        self, conductor: Conductor, resources: Resources, ledger: Ledger, flags: StopFlags
+        self, scheduler: Scheduler, resources: Resources, callback: TuneCallback, flags: StopFlags
     ) -> tune.Tuner:
         scratch = self.root / "tune" / str(os.getpid())
         shutil.rmtree(scratch, ignore_errors=True)
@@ -122,8 +122,8 @@ class RayExecutor:
         return tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=Segments(conductor, self.root, flags),
-                num_samples=-1,  # as many as the conductor starts
+                search_alg=Segments(scheduler, self.root, flags),
+                num_samples=-1,  # as many as the scheduler starts
                 reuse_actors=not nested,  # hangs with worker groups that are stopped early
                 trial_dirname_creator=_folder_name,
             ),
@@ -131,18 +131,18 @@ class RayExecutor:
                 name="sweep",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[ledger],
-                failure_config=tune.FailureConfig(max_failures=conductor.rules.max_failures),
+                callbacks=[callback],
+                failure_config=tune.FailureConfig(max_failures=scheduler.rules.max_failures),
             ),
         )
 
 
 class Segments(Searcher):
-    """Hands Tune the conductor's segments; each is a trial to Tune."""
+    """Hands Tune the scheduler's segments; each is a trial to Tune."""
 
-    def __init__(self, conductor: Conductor, root: Path, flags: StopFlags) -> None:
+    def __init__(self, scheduler: Scheduler, root: Path, flags: StopFlags) -> None:
         super().__init__()
-        self.conductor, self.root, self.flags = conductor, root, flags
+        self.scheduler, self.root, self.flags = scheduler, root, flags
         self.count = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Segments(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next segment's config, None while others have to end first, or Tune's last word."""
-        match self.conductor.next():
+        match self.scheduler.next():
             case Waiting.FOR_OTHERS:
                 return None
             case Waiting.FOR_NOTHING:
@@ -161,7 +161,7 @@ class Segments(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The ledger has told the conductor."""
+        """The callback has told the scheduler."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep goes on from the store."""

@@ -1,4 +1,4 @@
-"""Carries what trials report from Tune to the conductor."""
+"""Carries what trials report from Tune to the scheduler."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ray.util.placement_group import (
 from pg_platform.cluster.assignment import LostError
 from pg_platform.cluster.crashes import crash_of
 from pg_platform.driver.control import INTERRUPTS
-from pg_platform.driver.scheduler import Conductor
+from pg_platform.driver.scheduler import Scheduler
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Heartbeat, Outcome, Row
 
 
-class Ledger(tune.Callback):
+class TuneCallback(tune.Callback):
     """Tune's callback on the driver. `places` has the last facts of each trial that runs."""
 
-    def __init__(self, conductor: Conductor, on_step: Callable[[], None]) -> None:
-        self.conductor, self.on_step = conductor, on_step
+    def __init__(self, scheduler: Scheduler, on_step: Callable[[], None]) -> None:
+        self.scheduler, self.on_step = scheduler, on_step
         self.places: dict[str, dict[str, str]] = {}
         self.ended: set[int] = set()
 
@@ -49,7 +49,7 @@ class Ledger(tune.Callback):
         One that died between its last word and its return has nothing more to say.
         """
         if trial.config["segment"] not in self.ended:
-            self.conductor.begin(self._planned(trial))
+            self.scheduler.begin(self._planned(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -60,19 +60,19 @@ class Ledger(tune.Callback):
             return  # Tune gives the last result of a function once more when that returns
         if "facts" in result:
             self.places[planned.id] = result["process"]
-            self.conductor.record.facts(planned, result["facts"])
+            self.scheduler.record.facts(planned, result["facts"])
         if "warning" in result:
-            self.conductor.record.warn(planned, result["warning"])
-        self.conductor.rows(planned, [Row(**row) for row in result["rows"]])
+            self.scheduler.record.warn(planned, result["warning"])
+        self.scheduler.rows(planned, [Row(**row) for row in result["rows"]])
         if "heartbeat" in result:
-            self.conductor.beat(planned, Heartbeat(**result["heartbeat"]))
+            self.scheduler.beat(planned, Heartbeat(**result["heartbeat"]))
         match result.get("outcome"):
             case None:
                 return
             case "failed":
-                self.conductor.fail(planned, result["error"])
+                self.scheduler.fail(planned, result["error"])
             case outcome:
-                self.conductor.end(planned, Outcome(outcome))
+                self.scheduler.end(planned, Outcome(outcome))
         self.ended.add(trial.config["segment"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -84,7 +84,7 @@ class Ledger(tune.Callback):
         planned = self._planned(trial)
         self._release(planned)
         if trial.config["segment"] not in self.ended:
-            self.conductor.lost(planned, _loss(trial), trial.num_failures, again=True)
+            self.scheduler.lost(planned, _loss(trial), trial.num_failures, again=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial whose process was lost too often.
@@ -95,13 +95,13 @@ class Ledger(tune.Callback):
         planned = self._planned(trial)
         if trial.config["segment"] not in self.ended:
             self.ended.add(trial.config["segment"])
-            self.conductor.lost(planned, _loss(trial), trial.num_failures, again=False)
+            self.scheduler.lost(planned, _loss(trial), trial.num_failures, again=False)
         self._release(planned)
 
     def on_nodes(self, nodes: Collection[str]) -> list[Trial]:
         """The trials that have a process on one of these nodes."""
         return [
-            self.conductor.trials[trial_id]
+            self.scheduler.trials[trial_id]
             for trial_id, place in self.places.items()
             if not _nodes(place).isdisjoint(nodes)
         ]
@@ -113,7 +113,7 @@ class Ledger(tune.Callback):
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
 
     def _planned(self, trial: Any) -> Trial:
-        return self.conductor.trials[trial.config["trial_id"]]
+        return self.scheduler.trials[trial.config["trial_id"]]
 
 
 def _loss(trial: Any) -> str:

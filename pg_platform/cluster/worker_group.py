@@ -17,11 +17,11 @@ from ray.util import get_current_placement_group
 from pg_platform.cluster.assignment import Assignment, LastingError, LostError, request
 from pg_platform.cluster.crashes import crash_of
 from pg_platform.cluster.stop_flag import StopPoll
-from pg_platform.cluster.worker_process import Report, experiment_of, play
+from pg_platform.cluster.worker_process import Reporter, experiment_of, play
 from pg_platform.config.experiment import Resources
 from pg_platform.training.failures import lasting, told
 from pg_platform.training.history import shortage
-from pg_platform.training.worker import Place, hold_to_share
+from pg_platform.training.worker import Worker, hold_to_share
 
 _TAKEN_SECONDS, _LOOK_SECONDS = 60.0, 0.5
 
@@ -37,7 +37,7 @@ def train_on_workers(assignment: Assignment, resources: Resources, storage: Path
     """
     to_tune, should_stop = TuneReportCallback(), StopPoll(assignment.trial_id)
     # by the way that rank 0 takes: Tune hangs where a trial reports by two at a time
-    report = Report(lambda told: to_tune.after_report(None, [told], None))
+    report = Reporter(lambda told: to_tune.after_report(None, [told], None))
     try:
         while not _fit(assignment, resources, storage, to_tune):
             if should_stop():
@@ -108,9 +108,9 @@ def _play(assignment: Assignment) -> None:
     resources, device = experiment_of(assignment).resources, get_device()
     torch.set_num_threads(resources.cpus_per_worker)
     hold_to_share(resources, device)
-    place = Place(device, context.get_world_rank(), context.get_world_size())
+    place = Worker(device, context.get_world_rank(), context.get_world_size())
     group = get_current_placement_group()
-    report = Report(ray_train.report, None if group is None else group.id.hex())
+    report = Reporter(ray_train.report, None if group is None else group.id.hex())
     play(assignment, place, report)
 
 

@@ -20,7 +20,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
 from pg_platform.training.history import Heartbeat, Outcome, Row
 from pg_platform.training.loop import train
-from pg_platform.training.worker import Place, local_place, place_facts
+from pg_platform.training.worker import Worker, local_worker, worker_facts
 
 REPORT_SECONDS = 1.0
 """How long a trial of one worker keeps its rows before it sends them."""
@@ -35,9 +35,9 @@ def play_alone(assignment: Assignment) -> None:
 
     An error that would come again is reported, not raised: Tune tries again what is raised.
     """
-    report = Report(tune.report, every_seconds=REPORT_SECONDS)
+    report = Reporter(tune.report, every_seconds=REPORT_SECONDS)
     try:
-        play(assignment, local_place(experiment_of(assignment).resources), report)
+        play(assignment, local_worker(experiment_of(assignment).resources), report)
     except Exception as error:
         text = told(error, assignment.folder)
         if not lasting(error):
@@ -45,10 +45,10 @@ def play_alone(assignment: Assignment) -> None:
         report.end("failed", error=text)
 
 
-def play(assignment: Assignment, place: Place, report: Report) -> Outcome:
+def play(assignment: Assignment, place: Worker, report: Reporter) -> Outcome:
     """Train one segment at `place`; the last word of the segment is reported."""
     experiment = experiment_of(assignment)
-    report.facts(place_facts(experiment, place.device))
+    report.facts(worker_facts(experiment, place.device))
     poll = StopPoll(assignment.trial_id)
     folder = Path(assignment.folder)
     with crashes_kept(folder, place.rank):
@@ -73,7 +73,7 @@ def experiment_of(assignment: Assignment) -> Experiment:
     return Experiment.model_validate_json(assignment.experiment)
 
 
-class Report:
+class Reporter:
     """Rows on their way to the driver, through Tune's or Train's own report."""
 
     def __init__(

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any, Literal, Self
 
 from pg_platform.config.errors import InfrastructureError
-from pg_platform.driver.scheduler import Conductor
-from pg_platform.driver.watchdog import GOES_ON, Guard, Watchdog, exit_code
+from pg_platform.driver.scheduler import Scheduler
+from pg_platform.driver.watchdog import GOES_ON, DriverGuard, Watchdog, exit_code
 from pg_platform.files import _replace
 
 Verb = Literal["stop", "cancel", "kill"]
@@ -196,7 +196,7 @@ def ask(root: Path, sweep: str, request: Request) -> None:
 
 
 def obey(
-    conductor: Conductor,
+    scheduler: Scheduler,
     control: Control,
     ask_to_stop: Callable[[Sequence[str]], None],
     stopping: Callable[[], None] = lambda: None,
@@ -209,35 +209,35 @@ def obey(
     for request in control.requests():
         match request:
             case Unread(file=file, why=why):
-                conductor.record.say(f"a request was not understood and lies in {file}: {why}")
+                scheduler.record.say(f"a request was not understood and lies in {file}: {why}")
             case Request():
-                _obey(conductor, request, ask_to_stop, stopping)
-    control.write({"running": True, "trials": conductor.record.screen.states()})
+                _obey(scheduler, request, ask_to_stop, stopping)
+    control.write({"running": True, "trials": scheduler.record.screen.states()})
 
 
 def _obey(
-    conductor: Conductor,
+    scheduler: Scheduler,
     request: Request,
     ask_to_stop: Callable[[Sequence[str]], None],
     stopping: Callable[[], None],
 ) -> None:
     match request.verb:
         case "stop":
-            conductor.record.verdict.stopped = True
-            conductor.close("asked to stop")
+            scheduler.record.verdict.stopped = True
+            scheduler.close("asked to stop")
             stopping()
-            ask_to_stop(list(conductor.running))
+            ask_to_stop(list(scheduler.running))
         case "cancel":
-            conductor.record.verdict.cancelled = True
-            conductor.close("cancelled")
+            scheduler.record.verdict.cancelled = True
+            scheduler.close("cancelled")
             raise KeyboardInterrupt
         case "kill":
-            trials = [t for t in conductor.trials.values() if request.trial in (t.id, t.name)]
+            trials = [t for t in scheduler.trials.values() if request.trial in (t.id, t.name)]
             for trial in trials:
-                if conductor.leave_out(trial.id, "killed"):
+                if scheduler.leave_out(trial.id, "killed"):
                     ask_to_stop([trial.id])
             if not trials:
-                conductor.record.say(f"asked to kill {request.trial}, which is no trial here")
+                scheduler.record.say(f"asked to kill {request.trial}, which is no trial here")
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -302,7 +302,7 @@ class Interrupts:
             signal.signal(number, self._note)
 
     @contextmanager
-    def patient(self, guard: Guard) -> Iterator[Guard]:
+    def patient(self, guard: DriverGuard) -> Iterator[DriverGuard]:
         """While trials run: the first signal is noted in `guard` and raises nothing."""
         with ExitStack() as at_exit:
             at_exit.callback(self._impatient)

@@ -17,12 +17,12 @@ from pg_platform.data.packs import local_packs
 from pg_platform.data.sizes import check_room, check_sizes
 from pg_platform.driver.control import INTERRUPTS, Control
 from pg_platform.driver.dry_run import check_custom
-from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.early_stopping import EarlyStopping
 from pg_platform.driver.gpu_packing import told_share
-from pg_platform.driver.live_table import Output, Screen
+from pg_platform.driver.live_table import LiveTable, Output
 from pg_platform.driver.resume import (
     Retry,
-    Standing,
+    StoredState,
     begin_afresh,
     forecast_of,
     foresee,
@@ -30,8 +30,8 @@ from pg_platform.driver.resume import (
     refuse_other_sweep,
     resources_of,
 )
-from pg_platform.driver.scheduler import Conductor
-from pg_platform.driver.trial_events import Record, Verdict, error_log, headline
+from pg_platform.driver.scheduler import Scheduler
+from pg_platform.driver.trial_events import TrialEvents, TrialOutcomes, error_log, headline
 from pg_platform.files import only_driver
 from pg_platform.progress import tracked
 from pg_platform.report.comparison import Comparison
@@ -51,7 +51,7 @@ TRAIN = "train"
 class Executor(Protocol):
     """What runs segments: Ray (cluster/executor.py), or this process (driver/local.py)."""
 
-    def run(self, conductor: Conductor, resources: Resources, control: Control) -> None: ...
+    def run(self, scheduler: Scheduler, resources: Resources, control: Control) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class SweepResult:
     """How a sweep stands after a call, and where to look at it."""
 
     trials: Sequence[Trial]
-    standing: Standing
-    verdict: Verdict
+    standing: StoredState
+    verdict: TrialOutcomes
     table: Comparison | None
     experiment_id: str
     run_id: str
@@ -74,7 +74,7 @@ class SweepResult:
 class TrainResult:
     """How a single run stands after a call, and where its checkpoints lie."""
 
-    verdict: Verdict
+    verdict: TrialOutcomes
     run_id: str | None
     """None where it was interrupted before its first step."""
     folder: Path
@@ -144,18 +144,18 @@ def run_sweep(  # noqa: PLR0913 - the last one by keyword
         planned.trials[:] = standing.trials
         report = SweepReport(runs, sweep, planned.trials)
         foresee(runs, standing, forecast)
-        with Screen(planned.trials, sweep.metric.base.name, output) as screen:
+        with LiveTable(planned.trials, sweep.metric.base.name, output) as screen:
             for trial in planned.trials:
                 if trial.id in standing.told:
                     screen.show(trial, standing.told[trial.id])
-            record = Record(runs, screen, report.write_when_due)
+            record = TrialEvents(runs, screen, report.write_when_due)
             if resources != sweep.experiment.resources:
                 record.say(f"resources.pack: auto gives each worker {told_share(resources)}")
-            conductor = _conductor(sweep, record, standing, planned, resources)
+            scheduler = _conductor(sweep, record, standing, planned, resources)
             stale = standing.of_other_code()
-            if stale and (conductor.queue or conductor.search is not None):
+            if stale and (scheduler.queue or scheduler.search is not None):
                 record.say(before_adding(stale, code_identity()))
-            _play(conductor, executor, resources, control)
+            _play(scheduler, executor, resources, control)
         verdict = record.verdict
         table = report.write(whole=True)
         failed = bool(verdict.failed or standing.kept("failed"))
@@ -185,15 +185,15 @@ def run_train(
         metric = Metric.of(success(trial.experiment))
         runs = TrialRuns.of_single(store, TRAIN, metric, partial(trial_folder, root))
         if done := runs.finished([trial]):
-            return TrainResult(Verdict(), done[trial.id], folder, reused=True)
+            return TrainResult(TrialOutcomes(), done[trial.id], folder, reused=True)
         rules = SweepFile(name=TRAIN, metric=metric, on_oom="fail")
         control = Control(root, f"{TRAIN}-{trial.id}")
         control.open()
-        with Screen([trial], metric.name, output) as screen:
-            record = Record(runs, screen, store.flush)
-            conductor = Conductor(rules, record, _judge(rules, trial.experiment.epochs))
-            conductor.add([trial])
-            _play(conductor, executor, trial.experiment.resources, control)
+        with LiveTable([trial], metric.name, output) as screen:
+            record = TrialEvents(runs, screen, store.flush)
+            scheduler = Scheduler(rules, record, _judge(rules, trial.experiment.epochs))
+            scheduler.add([trial])
+            _play(scheduler, executor, trial.experiment.resources, control)
     return TrainResult(record.verdict, runs.ids.get(trial.id), folder, reused=False)
 
 
@@ -212,35 +212,39 @@ def _check_pixels(experiments: Sequence[Experiment]) -> None:
             pass
 
 
-def _play(conductor: Conductor, executor: Executor, resources: Resources, control: Control) -> None:
+def _play(scheduler: Scheduler, executor: Executor, resources: Resources, control: Control) -> None:
     """Let the executor run; whatever ends it, the others learn that nothing runs any more."""
-    leave = partial(_leave, conductor, control)
+    leave = partial(_leave, scheduler, control)
     with INTERRUPTS.watchdog.leaving(partial(leave, cut_off=True)):
         try:
-            if conductor.queue or conductor.search is not None:
-                executor.run(conductor, resources, control)
+            if scheduler.queue or scheduler.search is not None:
+                executor.run(scheduler, resources, control)
         except BaseException:
             leave(cut_off=True)
             raise
         leave(cut_off=False)
 
 
-def _leave(conductor: Conductor, control: Control, *, cut_off: bool) -> None:
+def _leave(scheduler: Scheduler, control: Control, *, cut_off: bool) -> None:
     """Nothing runs any more; where the call was cut off, its end is told to the store here."""
-    screen = conductor.record.screen
+    screen = scheduler.record.screen
     control.write({"running": False, "trials": screen.states()}, now=True)
     if cut_off:
-        conductor.record.on_end = lambda: None  # the report is written by the call that goes on
-    conductor.abandon()
+        scheduler.record.on_end = lambda: None  # the report is written by the call that goes on
+    scheduler.abandon()
     control.write({"running": False, "trials": screen.states()}, now=True)
     if cut_off:
-        conductor.record.runs.cut_off()
+        scheduler.record.runs.cut_off()
         screen.stop()
 
 
 def _conductor(
-    sweep: Sweep, record: Record, standing: Standing, planned: _Planned, resources: Resources
-) -> Conductor:
+    sweep: Sweep,
+    record: TrialEvents,
+    standing: StoredState,
+    planned: _Planned,
+    resources: Resources,
+) -> Scheduler:
     rules, search = sweep.file, None
     if sweep.space is not None:
         from pg_platform.driver.search import PointSearch
@@ -249,7 +253,7 @@ def _conductor(
         for group, (choice, values) in standing.searched().items():
             search.replay(group, choice, values)
     judge = _judge(rules, sweep.experiment.epochs)
-    conductor = Conductor(
+    scheduler = Scheduler(
         rules,
         record,
         judge,
@@ -257,14 +261,14 @@ def _conductor(
         resources=resources,
         spent_seconds=standing.spent_seconds,
     )
-    conductor.add(planned.trials, standing.finished, standing.given_up)
+    scheduler.add(planned.trials, standing.finished, standing.given_up)
     for trial in planned.trials:
         if trial.id in standing.finished:
-            conductor.replay(trial, standing.history(trial, sweep.metric))
-    return conductor
+            scheduler.replay(trial, standing.history(trial, sweep.metric))
+    return scheduler
 
 
-def _judge(rules: SweepFile, epochs: int) -> Judge:
+def _judge(rules: SweepFile, epochs: int) -> EarlyStopping:
     """At a rung the base metric is compared: a level is reached early where that is good."""
     maximize = rules.metric.base.goal == "maximize"
-    return Judge(rules.early_terminate, maximize=maximize, epochs=epochs)
+    return EarlyStopping(rules.early_terminate, maximize=maximize, epochs=epochs)

@@ -15,7 +15,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.data.identity import identity
 from pg_platform.data.sizes import check_sizes
 from pg_platform.driver.control import Control
-from pg_platform.driver.forecast import Cost, Forecast, Range, clock, cost_of, slots_on
+from pg_platform.driver.forecast import Cost, Forecast, Interval, clock, cost_of, slots_on
 from pg_platform.driver.resume import (
     Retry,
     forecast_of,
@@ -102,7 +102,7 @@ class DryRun:
         return [trial for trial in self.trials if self.runs(trial)]
 
     @cached_property
-    def _seconds(self) -> dict[str, Range | None]:
+    def _seconds(self) -> dict[str, Interval | None]:
         """Of the trials that would run, by their ids."""
         return {trial.id: self.forecast.seconds(trial.experiment) for trial in self._to_run}
 
@@ -172,12 +172,12 @@ class DryRun:
         return [basis for basis in bases if basis]
 
 
-def spread(seconds: Range) -> str:
+def spread(seconds: Interval) -> str:
     """`4m 10s (3m 2s to 5m 20s)`."""
     return f"{clock(seconds.expected)} ({clock(seconds.low)} to {clock(seconds.high)})"
 
 
-def amount(some: Range) -> str:
+def amount(some: Interval) -> str:
     """`1.25 (0.9 to 1.6)`."""
     return f"{some.expected:.3g} ({some.low:.3g} to {some.high:.3g})"
 

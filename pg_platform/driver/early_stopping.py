@@ -35,7 +35,7 @@ class Decisions:
     stopped: tuple[str, ...] = ()
 
 
-class Judge:
+class EarlyStopping:
     """Holds a sweep's points at their rungs and says which go on."""
 
     def __init__(self, rule: EarlyTerminate, *, maximize: bool, epochs: int) -> None:

@@ -30,33 +30,35 @@ PRIOR_DEGREES = 4
 
 
 @dataclass(frozen=True)
-class Range:
+class Interval:
     """An expected amount with the bounds of its 95 % interval."""
 
     low: float
     expected: float
     high: float
 
-    def __add__(self, other: Range) -> Range:
+    def __add__(self, other: Interval) -> Interval:
         """Bounds add up: trials of one machine are fast or slow together."""
-        return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
+        return Interval(
+            self.low + other.low, self.expected + other.expected, self.high + other.high
+        )
 
-    def __mul__(self, factor: float) -> Range:
-        return Range(self.low * factor, self.expected * factor, self.high * factor)
+    def __mul__(self, factor: float) -> Interval:
+        return Interval(self.low * factor, self.expected * factor, self.high * factor)
 
 
-NOTHING = Range(0.0, 0.0, 0.0)
+NOTHING = Interval(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Cost:
     """What some trials take; `wall_s` on so many slots and `usd` are None where not known."""
 
-    seconds: Range
-    cpu_hours: Range
-    gpu_hours: Range
-    wall_s: Range | None
-    usd: Range | None
+    seconds: Interval
+    cpu_hours: Interval
+    gpu_hours: Interval
+    wall_s: Interval | None
+    usd: Interval | None
 
 
 @dataclass
@@ -69,9 +71,9 @@ class Forecast:
     paces: Mapping[str, Sequence[Pace]]
     train_images: Callable[[Data], int]
     _images: dict[Data, int] = field(default_factory=dict)
-    _rates: dict[str, Range | None] = field(default_factory=dict)
+    _rates: dict[str, Interval | None] = field(default_factory=dict)
 
-    def seconds(self, experiment: Experiment) -> Range | None:
+    def seconds(self, experiment: Experiment) -> Interval | None:
         """What one trial takes on its workers; None where no trial of its shape was measured."""
         rate = self._seconds_an_image(shape(experiment))
         return None if rate is None else rate * self.images(experiment)
@@ -97,7 +99,7 @@ class Forecast:
                 found.setdefault(key, experiment)
         return list(found.values())
 
-    def _seconds_an_image(self, key: str) -> Range | None:
+    def _seconds_an_image(self, key: str) -> Interval | None:
         if key not in self._rates:
             paces = chosen(self.paces.get(key, ()))
             self._rates[key] = predicted([1 / p.images_per_s for p in paces]) if paces else None
@@ -118,7 +120,7 @@ class Forecast:
         return cls(paces, train_images)
 
 
-def predicted(values: Sequence[float]) -> Range:
+def predicted(values: Sequence[float]) -> Interval:
     """The mean of positive `values` with Student's 95 % interval of one more value.
 
     One value gets `ONE_RUN_ERROR`. That error also counts beside what several values show, as a
@@ -131,11 +133,11 @@ def predicted(values: Sequence[float]) -> Range:
     degrees = PRIOR_DEGREES + n - 1
     deviation = math.sqrt((PRIOR_DEGREES * prior**2 + squares) / degrees)
     half = _student(degrees) * deviation * math.sqrt(1 + 1 / n)
-    return Range(mean * max(0.0, 1 - half), mean, mean * (1 + half))
+    return Interval(mean * max(0.0, 1 - half), mean, mean * (1 + half))
 
 
 def cost_of(
-    expected: Sequence[tuple[Resources, Range]],
+    expected: Sequence[tuple[Resources, Interval]],
     *,
     slots: int | None,
     usd_per_gpu_hour: float | None,
@@ -155,16 +157,16 @@ def cost_of(
     )
 
 
-def total(ranges: Iterable[Range]) -> Range:
+def total(ranges: Iterable[Interval]) -> Interval:
     """Their sum."""
     return sum(ranges, NOTHING)
 
 
-def wall(seconds: Sequence[Range], slots: int) -> Range:
+def wall(seconds: Sequence[Interval], slots: int) -> Interval:
     """Until the last trial ends, with the longest first and each on the first free slot."""
     bounds = [[each.low for each in seconds], [each.high for each in seconds]]
     low, high = (makespan(some, slots) for some in bounds)
-    return Range(low, makespan([each.expected for each in seconds], slots), high)
+    return Interval(low, makespan([each.expected for each in seconds], slots), high)
 
 
 def makespan(seconds: Iterable[float], slots: int) -> float:

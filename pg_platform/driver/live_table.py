@@ -50,7 +50,7 @@ class _Line:
     told_at: float = 0.0
 
 
-class Screen:
+class LiveTable:
     """States and latest values of all trials; a context manager."""
 
     def __init__(

@@ -17,7 +17,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told
 from pg_platform.training.history import Heartbeat, Outcome, Row
 from pg_platform.training.loop import train
-from pg_platform.training.worker import local_place, place_facts
+from pg_platform.training.worker import local_worker, worker_facts
 
 ASKED_SECONDS = 0.1
 """How often the command looks whether it was asked to stop, while it waits for a word."""
@@ -141,8 +141,8 @@ def serve(connection: Connection) -> None:
 def _trained(order: Order, connection: Connection) -> Outcome | Failed:
     try:
         experiment = Experiment.model_validate_json(order.experiment)
-        place = local_place(experiment.resources)
-        connection.send(place_facts(experiment, place.device))
+        place = local_worker(experiment.resources)
+        connection.send(worker_facts(experiment, place.device))
         return train(
             experiment,
             Path(order.folder),

@@ -38,7 +38,7 @@ class Retry:
 
 
 @dataclass
-class Standing:
+class StoredState:
     """Trial ids by how they stand. `told` has a word for each that is not run."""
 
     runs: TrialRuns
@@ -78,14 +78,14 @@ class Standing:
         return found
 
 
-def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retry) -> Standing:
+def look_up(runs: TrialRuns, planned: Sequence[Trial], sweep: Sweep, retry: Retry) -> StoredState:
     """What the store holds of the planned trials, and of those that a search has added before.
 
     A trial that another sweep has finished is taken over. Failed, infeasible and pruned ones
     are left as they are, unless `retry` says otherwise.
     """
     before = runs.before()
-    standing = Standing(runs, [*planned, *searched_before(before.values(), planned, sweep)])
+    standing = StoredState(runs, [*planned, *searched_before(before.values(), planned, sweep)])
     if retry.fresh:
         return standing
     wanted = {trial.id for trial in standing.trials}
@@ -135,7 +135,7 @@ def resources_of(sweep: Sweep, trials: Sequence[Trial], forecast: Forecast) -> R
     return packed(resources, shapes, forecast.paces)
 
 
-def foresee(runs: TrialRuns, standing: Standing, forecast: Forecast) -> None:
+def foresee(runs: TrialRuns, standing: StoredState, forecast: Forecast) -> None:
     """Keep with the sweep what its trials are expected to take, to be compared at the end."""
     left = [t for t in standing.trials if t.id not in standing.told]
     seconds = [forecast.seconds(trial.experiment) for trial in left]
@@ -146,7 +146,7 @@ def foresee(runs: TrialRuns, standing: Standing, forecast: Forecast) -> None:
         runs.store.put_text(runs.parent, FORECAST, json.dumps(told))
 
 
-def _judge(standing: Standing, trial: Trial, run: StoredRun, retry: Retry, sweep: Sweep) -> None:
+def _judge(standing: StoredState, trial: Trial, run: StoredRun, retry: Retry, sweep: Sweep) -> None:
     reason = run.tags.get("pg.stop_reason")
     if run.status == "FINISHED":
         standing.finished[trial.id] = run

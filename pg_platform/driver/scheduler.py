@@ -11,9 +11,9 @@ from typing import Protocol
 
 from pg_platform.config.experiment import Experiment, Resources
 from pg_platform.config.metrics import base, measure
-from pg_platform.driver.early_stopping import Judge
+from pg_platform.driver.early_stopping import EarlyStopping
 from pg_platform.driver.limits import Limits
-from pg_platform.driver.trial_events import Record
+from pg_platform.driver.trial_events import TrialEvents
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import (
@@ -77,14 +77,14 @@ class _Members:
     """Seed to epoch to value."""
 
 
-class Conductor:
+class Scheduler:
     """The trials of one call, from the first to the last segment."""
 
     def __init__(  # noqa: PLR0913 - most of them by keyword
         self,
         rules: SweepFile,
-        record: Record,
-        judge: Judge,
+        record: TrialEvents,
+        judge: EarlyStopping,
         *,
         search: Search | None = None,
         resources: Resources | None = None,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pg_platform.config.experiment import Resources
-from pg_platform.driver.live_table import Screen
+from pg_platform.driver.live_table import LiveTable
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import Heartbeat, Row
@@ -26,7 +26,7 @@ def headline(error: str) -> str:
 
 
 @dataclass
-class Verdict:
+class TrialOutcomes:
     """Trial ids by how they ended in this call; `failed` and `infeasible` hold the error."""
 
     finished: set[str] = field(default_factory=set)
@@ -44,13 +44,13 @@ class Verdict:
 
 
 @dataclass
-class Record:
+class TrialEvents:
     """The trials of one call; `on_end` is called after each that ends."""
 
     runs: TrialRuns
-    screen: Screen
+    screen: LiveTable
     on_end: Callable[[], None]
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: TrialOutcomes = field(default_factory=TrialOutcomes)
     paused: set[str] = field(default_factory=set)
 
     def begin(self, trial: Trial) -> None:

@@ -35,7 +35,7 @@ def exit_code(number: int) -> int:
 
 
 @dataclass
-class Guard:
+class DriverGuard:
     """What there is to look after while trials run."""
 
     grace: Callable[[], float]
@@ -82,7 +82,7 @@ class Watchdog:
 
     def __init__(self, heard: Callable[[int], None]) -> None:
         """`heard` is called in the thread with the number of each signal."""
-        self.guard: Guard | None = None
+        self.guard: DriverGuard | None = None
         self.last_words: Callable[[], None] | None = None
         self._heard = heard
         self._limit = _Limit()
@@ -179,7 +179,7 @@ class Watchdog:
             if time.monotonic() > self._limit.at:
                 self.end(self._limit.code, self._limit.why)
 
-    def _look(self, guard: Guard) -> None:
+    def _look(self, guard: DriverGuard) -> None:
         if (why := guard.died()) is not None:
             self.end(INFRASTRUCTURE, why)
         now = time.monotonic()

@@ -15,7 +15,7 @@ from pg_platform.evaluation.trained import Trained, batches_of
 from pg_platform.game.message import Message
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
-from pg_platform.language.ablations import Spoken
+from pg_platform.language.ablations import Messages
 from pg_platform.progress import tracked
 from pg_platform.training.validation import top_k_credit
 
@@ -29,8 +29,8 @@ class Round:
     was.
     """
 
-    decided: Spoken
-    sampled: Spoken
+    decided: Messages
+    sampled: Messages
     seen: Tensor
     labels: Tensor
     one_hot: bool
@@ -53,9 +53,9 @@ def play_validation(trained: Trained) -> Round:
         noise = Noise(trained.experiment.seed, number, rows, trained.device)
         message = say(game, batch.speaker, None)
         one_hot = one_hot and bool(((message.symbols == 0) | (message.symbols == 1)).all())
-        decided.append(Spoken(message.ids(), message.gate))
+        decided.append(Messages(message.ids(), message.gate))
         drawn = say(game, batch.speaker, noise)
-        sampled.append(Spoken(drawn.ids(), drawn.gate))
+        sampled.append(Messages(drawn.ids(), drawn.gate))
         seen.append(game.seen(batch.listener))
         index.append(batch.index)
     labels = images.labels[torch.cat(index)].to(trained.device)
@@ -83,7 +83,7 @@ def say(game: PatchGame, pixels: Tensor, noise: Noise | None) -> Message:
     return message
 
 
-def understood(game: PatchGame, spoken: Spoken) -> Tensor:
+def understood(game: PatchGame, spoken: Messages) -> Tensor:
     """What the listener makes of messages, (n, out)."""
     vocabulary = game.experiment.speaker.vocab_size
     parts = torch.arange(len(spoken)).split(EVALUATION_BATCH)
@@ -105,7 +105,7 @@ def pool_cosines(text: Tensor, image: Tensor, pool_size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """A mean of credits, with its 95 % interval."""
 
     mean: float
@@ -113,7 +113,7 @@ class Share:
     high: float
 
 
-def share_of(hits: Tensor, resamples: int, seed: int) -> Share:
+def share_of(hits: Tensor, resamples: int, seed: int) -> Proportion:
     """The mean of credits (n,) and its percentile bootstrap interval over images.
 
     The distractors of an image stay as they are.
@@ -127,7 +127,7 @@ def share_of(hits: Tensor, resamples: int, seed: int) -> Share:
         ]
     )
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Share(hits.mean().item(), low, high)
+    return Proportion(hits.mean().item(), low, high)
 
 
 def bits(success: float, pool_size: int) -> float:
@@ -135,11 +135,11 @@ def bits(success: float, pool_size: int) -> float:
     return max(0.0, math.log2(max(success, 1 / pool_size) * pool_size))
 
 
-def _message(spoken: Spoken, vocabulary: int) -> Message:
+def _message(spoken: Messages, vocabulary: int) -> Message:
     symbols = torch.nn.functional.one_hot(spoken.ids, vocabulary).to(spoken.gate.dtype)
     return Message(symbols, spoken.gate)
 
 
-def _joined(parts: Iterable[Spoken]) -> Spoken:
+def _joined(parts: Iterable[Messages]) -> Messages:
     ids, gates = zip(*((part.ids, part.gate) for part in parts), strict=True)
-    return Spoken(torch.cat(ids), torch.cat(gates))
+    return Messages(torch.cat(ids), torch.cat(gates))

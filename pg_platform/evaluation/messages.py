@@ -30,7 +30,7 @@ Pictures = Tensor | Image.Image | Sequence[Image.Image] | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class PlayedSplit:
+class SplitMessages:
     """The decided messages about n images in the plain view, on the CPU.
 
     `ids` (n, patches, symbols per patch) int64 and `gate` (n, patches) bool as of `Played`,
@@ -64,7 +64,7 @@ def place_shares(values: Tensor) -> Tensor:
     return (below + not_above - 1) / (2 * max(1, values.shape[1] - 1))
 
 
-def play_images(trained: Trained, images: Images) -> PlayedSplit:
+def play_images(trained: Trained, images: Images) -> SplitMessages:
     """Each of `images` said once."""
     rounds, shown = [], []
     for pixels, positions in plain_pass(trained, images, "messages"):
@@ -72,7 +72,7 @@ def play_images(trained: Trained, images: Images) -> PlayedSplit:
         rounds.append([x.cpu() for x in (played.ids, played.gate, played.importance)])
         shown.append(positions)
     ids, gate, importance = (torch.cat(parts) for parts in zip(*rounds, strict=True))
-    return PlayedSplit(images, ids, gate, importance, images.labels[torch.cat(shown)].cpu())
+    return SplitMessages(images, ids, gate, importance, images.labels[torch.cat(shown)].cpu())
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Messages:
     images: Images | None = None
 
     @classmethod
-    def of(cls, played: PlayedSplit, trained: Trained) -> Messages:
+    def of(cls, played: SplitMessages, trained: Trained) -> Messages:
         """Those of a split that was played."""
         importance = played.importance.float().numpy()
         arrays = (played.ids.numpy(), played.gate.numpy(), importance)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationResult:
     """All that goes back to the run.
 
     `metrics` are named with their protocol (`knn/top1_k20_T0.07`). `tables`, `figures` and

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pg_platform.config.section import Section
-from pg_platform.evaluation.result import Measured
+from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.plots.style import drawn, thumbnail
 from pg_platform.report.statistics import told
 from pg_platform.store.store import Store
@@ -46,7 +46,7 @@ def sweep_of(store: Store, run_ids: Sequence[str | None]) -> str | None:
 
 
 def kept(  # noqa: PLR0913 - whose it is, and under which names
-    store: Store, run_id: str | None, name: str, label: str, measured: Measured, key: str
+    store: Store, run_id: str | None, name: str, label: str, measured: EvaluationResult, key: str
 ) -> str:
     """The lines that are shown of a result, once it is stored."""
     if run_id is not None:
@@ -105,7 +105,7 @@ def _rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         yield metric, shown
 
 
-def _keep(store: Store, run_id: str, name: str, measured: Measured) -> None:
+def _keep(store: Store, run_id: str, name: str, measured: EvaluationResult) -> None:
     """Everything found goes to the run: files below the folder named as the evaluation."""
     store.put_evaluation(run_id, measured.metrics)
     for path, table in measured.tables.items():

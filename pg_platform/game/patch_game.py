@@ -18,7 +18,7 @@ from pg_platform.game.speaker import PatchSpeaker
 
 
 @dataclass(frozen=True)
-class Played:
+class GameOutput:
     """A round with decided messages: row i of everything belongs to image i.
 
     The products of `text` and `image` (batch, out) are cosines, `ids` (batch, patches, symbols per
@@ -94,7 +94,7 @@ class PatchGame(nn.Module):
         return self.listener.read(message), self.listener.look(views[1]), said
 
     @torch.no_grad()
-    def play(self, views: tuple[Tensor, Tensor]) -> Played:
+    def play(self, views: tuple[Tensor, Tensor]) -> GameOutput:
         """A round with the most probable messages, the same at every call.
 
         Raises ValueError in training mode, where embeddings depend on the rest of the batch.
@@ -105,7 +105,7 @@ class PatchGame(nn.Module):
         message, importance = self.speaker(views[0], end, None)
         if self.experiment.discrete:
             message.assert_discrete()
-        return Played(
+        return GameOutput(
             text=self.heard(message),
             image=self.seen(views[1]),
             ids=message.ids(),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Messages:
     """Messages about images: `ids` (n, patches, symbols per patch) int64, `gate` (n, patches).
 
     `gate` holds what the speaker gives, numbers between 0 and 1 where it is soft.
@@ -22,43 +22,43 @@ class Spoken:
     def __len__(self) -> int:
         return len(self.gate)
 
-    def of(self, images: Tensor) -> Spoken:
+    def of(self, images: Tensor) -> Messages:
         """The messages of some images, by their positions."""
-        return Spoken(self.ids[images], self.gate[images])
+        return Messages(self.ids[images], self.gate[images])
 
 
-Ablation = Callable[[Spoken, torch.Generator], Spoken]
+Ablation = Callable[[Messages, torch.Generator], Messages]
 """Changes messages; the generator is on the CPU."""
 
 
-def gate_binarised(spoken: Spoken, _: torch.Generator) -> Spoken:
+def gate_binarised(spoken: Messages, _: torch.Generator) -> Messages:
     """Patches with a gate of 1/2 or more are sent, the rest are not."""
-    return Spoken(spoken.ids, (spoken.gate >= 0.5).to(spoken.gate.dtype))
+    return Messages(spoken.ids, (spoken.gate >= 0.5).to(spoken.gate.dtype))
 
 
-def all_gates_on(spoken: Spoken, _: torch.Generator) -> Spoken:
+def all_gates_on(spoken: Messages, _: torch.Generator) -> Messages:
     """Every patch is sent."""
-    return Spoken(spoken.ids, torch.ones_like(spoken.gate))
+    return Messages(spoken.ids, torch.ones_like(spoken.gate))
 
 
-def gates_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+def gates_shuffled(spoken: Messages, generator: torch.Generator) -> Messages:
     """The own symbols through the gate of an image drawn by a uniform permutation of all."""
-    return Spoken(spoken.ids, spoken.gate[_permuted(spoken, generator)])
+    return Messages(spoken.ids, spoken.gate[_permuted(spoken, generator)])
 
 
-def symbols_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+def symbols_shuffled(spoken: Messages, generator: torch.Generator) -> Messages:
     """The symbols of an image so drawn through the own gate."""
-    return Spoken(spoken.ids[_permuted(spoken, generator)], spoken.gate)
+    return Messages(spoken.ids[_permuted(spoken, generator)], spoken.gate)
 
 
-def symbols_constant(spoken: Spoken, _: torch.Generator) -> Spoken:
+def symbols_constant(spoken: Messages, _: torch.Generator) -> Messages:
     """The most frequent sent symbol everywhere: what is left is which patches are sent."""
     sent = spoken.ids[spoken.gate >= 0.5]
     usual = (sent if sent.numel() else spoken.ids).flatten().mode().values
-    return Spoken(usual.expand_as(spoken.ids), spoken.gate)
+    return Messages(usual.expand_as(spoken.ids), spoken.gate)
 
 
-def order_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
+def order_shuffled(spoken: Messages, generator: torch.Generator) -> Messages:
     """Each message's symbols permuted among its sent patches (with a soft gate: among all)."""
     silent = 2.0 * (spoken.gate <= 0)
     places = (silent + torch.linspace(0, 1, silent.shape[1], device=silent.device)).argsort(dim=1)
@@ -66,10 +66,10 @@ def order_shuffled(spoken: Spoken, generator: torch.Generator) -> Spoken:
     ids = torch.empty_like(spoken.ids)
     rows = torch.arange(len(ids), device=ids.device)[:, None]
     ids[rows, places] = spoken.ids[rows, drawn]
-    return Spoken(ids, spoken.gate)
+    return Messages(ids, spoken.gate)
 
 
-def another_message(spoken: Spoken, generator: torch.Generator) -> Spoken:
+def another_message(spoken: Messages, generator: torch.Generator) -> Messages:
     """The whole message of an image drawn by a uniform permutation of all.
 
     It may be the own one, once in n: that makes the expected success exactly chance.
@@ -80,10 +80,10 @@ def another_message(spoken: Spoken, generator: torch.Generator) -> Spoken:
 def dropped(count: int) -> Ablation:
     """Takes `count` sent patches by chance out of each message, or all where it has fewer."""
 
-    def drop(spoken: Spoken, generator: torch.Generator) -> Spoken:
+    def drop(spoken: Messages, generator: torch.Generator) -> Messages:
         keys = _uniform(spoken, generator) + 2 * (spoken.gate <= 0)
         stays = keys.argsort(dim=1).argsort(dim=1) >= count
-        return Spoken(spoken.ids, spoken.gate * stays)
+        return Messages(spoken.ids, spoken.gate * stays)
 
     return drop
 
@@ -105,9 +105,9 @@ DRAWN: Mapping[str, Ablation] = {
 """Depend on the generator."""
 
 
-def _permuted(spoken: Spoken, generator: torch.Generator) -> Tensor:
+def _permuted(spoken: Messages, generator: torch.Generator) -> Tensor:
     return torch.randperm(len(spoken), generator=generator).to(spoken.ids.device)
 
 
-def _uniform(spoken: Spoken, generator: torch.Generator) -> Tensor:
+def _uniform(spoken: Messages, generator: torch.Generator) -> Tensor:
     return torch.rand(spoken.gate.shape, generator=generator).to(spoken.gate.device)

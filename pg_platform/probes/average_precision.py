@@ -30,7 +30,7 @@ MOST_DETECTIONS = 100
 """Of an image and a class; COCO counts no more."""
 
 
-class Truth(NamedTuple):
+class GroundTruth(NamedTuple):
     """Boxes (n, 4) of a split, the image and class of each (n,), and whether it is difficult."""
 
     images: Numbers
@@ -39,7 +39,7 @@ class Truth(NamedTuple):
     difficult: Flags
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """Detected boxes (n, 4) of a split, the image and class of each (n,), and its score."""
 
     images: Numbers
@@ -48,7 +48,7 @@ class Found(NamedTuple):
     scores: Floats
 
 
-class Judged(NamedTuple):
+class PrecisionRecall(NamedTuple):
     """Detections of a class from the surest on: right, wrong or neither; and boxes to find."""
 
     right: Flags
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
     wanted: int
 
 
-def mean_precision(truth: Truth, found: Found) -> dict[str, float]:
+def mean_precision(truth: GroundTruth, found: Detections) -> dict[str, float]:
     """Means over the classes with a box to find: voc11, vocall, coco, coco50, all in [0, 1].
 
     Raises ValueError where no class has one.
@@ -64,7 +64,7 @@ def mean_precision(truth: Truth, found: Found) -> dict[str, float]:
     return means(list(class_precision(truth, found).values()))
 
 
-def class_precision(truth: Truth, found: Found) -> dict[int, dict[str, float]]:
+def class_precision(truth: GroundTruth, found: Detections) -> dict[int, dict[str, float]]:
     """The same of each class with a box to find."""
     return {label: _of_class(*_only(truth, found, label)) for label in wanted_classes(truth)}
 
@@ -74,7 +74,7 @@ def means(precisions: Sequence[dict[str, float]]) -> dict[str, float]:
     return {law: float(np.mean([one[law] for one in precisions])) for law in precisions[0]}
 
 
-def wanted_classes(truth: Truth) -> list[int]:
+def wanted_classes(truth: GroundTruth) -> list[int]:
     """The classes with a box to find, ascending. Raises ValueError where no class has one."""
     present: list[int] = np.unique(truth.classes[~truth.difficult]).tolist()
     if not present:
@@ -82,7 +82,7 @@ def wanted_classes(truth: Truth) -> list[int]:
     return present
 
 
-def voc_judged(truth: Truth, found: Found) -> Judged:
+def voc_judged(truth: GroundTruth, found: Detections) -> PrecisionRecall:
     """Detections of one class by VOC's law."""
     order = np.argsort(-found.scores, kind="stable")
     right, wrong = np.zeros(len(order), bool), np.zeros(len(order), bool)
@@ -102,10 +102,10 @@ def voc_judged(truth: Truth, found: Found) -> Judged:
             right[i] = there[best] not in taken
             wrong[i] = not right[i]
             taken.add(int(there[best]))
-    return Judged(right, wrong, int((~truth.difficult).sum()))
+    return PrecisionRecall(right, wrong, int((~truth.difficult).sum()))
 
 
-def coco_judged(truth: Truth, found: Found) -> list[Judged]:
+def coco_judged(truth: GroundTruth, found: Detections) -> list[PrecisionRecall]:
     """Detections of one class by COCO's law, at each of OVERLAPS; `difficult` is its `ignore`."""
     scores: list[Floats] = [np.zeros(0)]
     right: list[Flags] = [np.zeros((len(OVERLAPS), 0), bool)]
@@ -123,21 +123,21 @@ def coco_judged(truth: Truth, found: Found) -> list[Judged]:
     order = np.argsort(-np.concatenate(scores), kind="stable")
     all_right, all_wrong = (np.concatenate(each, axis=1)[:, order] for each in (right, wrong))
     wanted = int((~truth.difficult).sum())
-    return [Judged(*each, wanted) for each in zip(all_right, all_wrong, strict=True)]
+    return [PrecisionRecall(*each, wanted) for each in zip(all_right, all_wrong, strict=True)]
 
 
-def eleven_points(judged: Judged) -> float:
+def eleven_points(judged: PrecisionRecall) -> float:
     """VOC 2007: the mean over recalls 0, 0.1 ... 1 of the best precision from there on."""
     return _at(judged, _VOC_RECALLS)
 
 
-def all_points(judged: Judged) -> float:
+def all_points(judged: PrecisionRecall) -> float:
     """VOC 2010: the area under the best precision from each recall on."""
     recall, precision = _curve(judged)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def coco_points(judged: Judged) -> float:
+def coco_points(judged: PrecisionRecall) -> float:
     """COCO: the mean over recalls 0, 0.01 ... 1 of the best precision from there on."""
     return _at(judged, _COCO_RECALLS)
 
@@ -153,7 +153,7 @@ def overlaps(one: Floats, other: Floats) -> Floats:
     return found
 
 
-def _of_class(truth: Truth, found: Found) -> dict[str, float]:
+def _of_class(truth: GroundTruth, found: Detections) -> dict[str, float]:
     voc = voc_judged(truth, found)
     coco = [coco_points(judged) for judged in coco_judged(truth, found)]
     return {
@@ -181,24 +181,26 @@ def _chosen(between: Floats, difficult: Flags, least: float) -> tuple[Flags, Fla
     return right, wrong
 
 
-def _at(judged: Judged, recalls: Floats) -> float:
+def _at(judged: PrecisionRecall, recalls: Floats) -> float:
     recall, precision = _curve(judged)
     reached = np.searchsorted(recall, recalls, side="left")
     return float(np.append(precision, 0.0)[reached].mean())
 
 
-def _curve(judged: Judged) -> tuple[Floats, Floats]:
+def _curve(judged: PrecisionRecall) -> tuple[Floats, Floats]:
     """Recall after each detection, and the best precision from there on."""
     right, wrong = judged.right.cumsum(), judged.wrong.cumsum()
     precision = right / np.maximum(right + wrong, 1)
     return right / judged.wanted, np.maximum.accumulate(precision[::-1])[::-1]
 
 
-def _only(truth: Truth, found: Found, label: int) -> tuple[Truth, Found]:
+def _only(truth: GroundTruth, found: Detections, label: int) -> tuple[GroundTruth, Detections]:
     own, detected = truth.classes == label, found.classes == label
-    return Truth(*(each[own] for each in truth)), Found(*(each[detected] for each in found))
+    return GroundTruth(*(each[own] for each in truth)), Detections(
+        *(each[detected] for each in found)
+    )
 
 
-def _places(truth: Truth) -> dict[int, Numbers]:
+def _places(truth: GroundTruth) -> dict[int, Numbers]:
     """Where the boxes of each image stand."""
     return {int(image): np.flatnonzero(truth.images == image) for image in np.unique(truth.images)}

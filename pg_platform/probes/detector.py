@@ -23,7 +23,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from pg_platform.config.section import Section
 from pg_platform.config.seeds import stream
 from pg_platform.data.voc import VOC_CLASSES, Photo
-from pg_platform.probes.average_precision import Found, Truth
+from pg_platform.probes.average_precision import Detections, GroundTruth
 from pg_platform.progress import tracked
 
 _LONGEST = 1333 / 800
@@ -102,7 +102,7 @@ def share(step: int, schedule: Schedule) -> float:
 
 
 @torch.no_grad()
-def detected(detector: FasterRCNN, photos: Sequence[Photo], batch: int) -> Found:
+def detected(detector: FasterRCNN, photos: Sequence[Photo], batch: int) -> Detections:
     """All that the detector finds, boxes in pixels of the photos as they are."""
     device = next(detector.parameters()).device
     found: list[dict[str, Tensor]] = []
@@ -110,7 +110,7 @@ def detected(detector: FasterRCNN, photos: Sequence[Photo], batch: int) -> Found
         pixels = [photo.pixels().to(device) for photo in photos[first : first + batch]]
         found += [{k: v.cpu() for k, v in one.items()} for one in detector(pixels)]
     counts = [len(one["boxes"]) for one in found]
-    return Found(
+    return Detections(
         np.repeat(np.arange(len(photos)), counts),
         torch.cat([one["labels"] - 1 for one in found]).numpy(),
         torch.cat([one["boxes"] for one in found]).double().numpy(),
@@ -118,9 +118,9 @@ def detected(detector: FasterRCNN, photos: Sequence[Photo], batch: int) -> Found
     )
 
 
-def truth_of(photos: Sequence[Photo]) -> Truth:
+def truth_of(photos: Sequence[Photo]) -> GroundTruth:
     """What there is to find in the photos."""
-    return Truth(
+    return GroundTruth(
         np.repeat(np.arange(len(photos)), [len(photo.boxes) for photo in photos]),
         torch.cat([photo.classes for photo in photos]).numpy(),
         torch.cat([photo.boxes for photo in photos]).double().numpy(),

@@ -16,9 +16,9 @@ from rich.text import Text
 from pg_platform.config.metrics import threshold
 from pg_platform.report.chance import above_chance, chance
 from pg_platform.report.points import (
-    Contrast,
+    Difference,
     History,
-    Point,
+    PointResult,
     Verdict,
     contrasts,
     fate,
@@ -33,7 +33,7 @@ from pg_platform.store.table import P, Table, _printed
 from pg_platform.sweep.load import Metric
 from pg_platform.sweep.trials import Trial
 
-__all__ = ["Comparison", "Point", "Table", "chance", "compare", "print_table"]
+__all__ = ["Comparison", "PointResult", "Table", "chance", "compare", "print_table"]
 
 
 _WIDEST = 1000
@@ -57,8 +57,8 @@ class Comparison:
     """
 
     metric: Metric
-    points: tuple[Point, ...]
-    baseline: Point
+    points: tuple[PointResult, ...]
+    baseline: PointResult
     resolution: Resolution = field(default_factory=Resolution)
     codes: Codes = field(default_factory=dict)
     """The code of each result; a table that mixes codes has a column for them."""
@@ -83,7 +83,7 @@ class Comparison:
         """What has to be told before anything else."""
         return tuple(filter(None, (self._nothing_learned(), self.metric.warning)))
 
-    def against(self, reference: Point) -> dict[str, Contrast]:
+    def against(self, reference: PointResult) -> dict[str, Difference]:
         """Every other point less `reference`, by group, p corrected over all of them."""
         return contrasts(self.points, reference, self.metric, self.resolution)
 
@@ -152,7 +152,7 @@ class Comparison:
             for p in self.points
         }
 
-    def _named(self, point: Point) -> tuple[Any, ...]:
+    def _named(self, point: PointResult) -> tuple[Any, ...]:
         """A point's values, after its code where the table has several."""
         values = tuple(point.values.get(key) for key in self.parameters)
         return (of_seeds(self.codes.get(point.group, {})), *values) if self._mixed else values
@@ -165,7 +165,7 @@ class Comparison:
         first = ("code",) if self._mixed else ()
         return (*first, *headings(self.parameters))
 
-    def ranked(self) -> list[Point]:
+    def ranked(self) -> list[PointResult]:
         """The points that have a mean, the best first; equals in the order of the plan."""
         return sorted((p for p in self.points if p.summary.n), key=partial(_rank, self.metric))
 
@@ -250,7 +250,7 @@ def _codes(trials: Sequence[Trial], runs: Mapping[str, StoredRun]) -> Codes:
     return codes
 
 
-def _baseline(points: Sequence[Point], wanted: Mapping[str, Any] | None) -> Point:
+def _baseline(points: Sequence[PointResult], wanted: Mapping[str, Any] | None) -> PointResult:
     if wanted is None:
         return points[0]
     for point in points:
@@ -267,7 +267,7 @@ def _plain(values: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(dict(values)))
 
 
-def _differences(found: Contrast | None) -> tuple[float | Verdict | None, ...]:
+def _differences(found: Difference | None) -> tuple[float | Verdict | None, ...]:
     """The columns of differences; without a contrast the row is the baseline's."""
     if found is None:
         return None, None, None, None, "baseline"
@@ -275,16 +275,16 @@ def _differences(found: Contrast | None) -> tuple[float | Verdict | None, ...]:
     return difference.mean, difference.low, difference.high, found.p, found.verdict
 
 
-def _without_bounds(found: Contrast | None) -> tuple[float | Verdict | None, ...]:
+def _without_bounds(found: Difference | None) -> tuple[float | Verdict | None, ...]:
     mean, _, _, p, verdict = _differences(found)
     return mean, p, verdict
 
 
-def _interval(point: Point) -> str:
+def _interval(point: PointResult) -> str:
     low, high = point.summary.low, point.summary.high
     return "" if low is None else f"[{_printed(low)}, {_printed(high)}]"
 
 
-def _rank(metric: Metric, point: Point) -> float:
+def _rank(metric: Metric, point: PointResult) -> float:
     assert point.summary.mean is not None, "only points with a result are ranked"
     return -point.summary.mean if metric.goal == "maximize" else point.summary.mean

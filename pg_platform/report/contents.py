@@ -16,7 +16,7 @@ from pg_platform.plots.charts import importance_bars
 from pg_platform.plots.style import drawn
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.importance import importances, unknown_because
-from pg_platform.report.page import Drawing, Foreseen, PageContent, page
+from pg_platform.report.page import ForecastSummary, PageContent, PageFigure, page
 from pg_platform.report.paper_claims import Verdict, verdict
 from pg_platform.report.parameter_figures import (
     final_by_parameter,
@@ -42,7 +42,7 @@ _FIGURES = "report/figures"
 _MOST_HEAT_MAPS = 3
 
 
-class Story:
+class ReportContents:
     """All that a sweep's page tells, as the store has it now."""
 
     def __init__(
@@ -74,12 +74,12 @@ class Story:
     ) -> dict[str, bytes]:
         """The page and each figure, by their paths on the sweep's run."""
         shares = importances(comparison)
-        files, drawings = dict[str, bytes](), list[Drawing]()
+        files, drawings = dict[str, bytes](), list[PageFigure]()
         figures = [("curves", "Learning curves", curves), *self._figures(comparison, shares)]
         for name, title, figure in figures:
             forms = drawn(figure)
             files |= {f"{_FIGURES}/{name}.{suffix}": content for suffix, content in forms.items()}
-            drawings.append(Drawing(title, forms["svg"].decode(), ""))
+            drawings.append(PageFigure(title, forms["svg"].decode(), ""))
         content = PageContent(
             title=self.sweep.name,
             question=self.sweep.file.question,
@@ -139,7 +139,7 @@ class Story:
             if run is not None and run.status == "FAILED":
                 yield trial.name, self.store.text(run.run_id, "error.txt")
 
-    def _forecasts(self) -> list[Foreseen]:
+    def _forecasts(self) -> list[ForecastSummary]:
         """What was foreseen when the sweep began, against what its trials took since."""
         text = self.store.find_text(self.run.run_id, FORECAST)
         if text is None:
@@ -148,7 +148,7 @@ class Story:
         took = [self.runs[i].tags.get("pg.seconds") for i in told["trials"] if i in self.runs]
         done = all(took) and len(took) == len(told["trials"])
         actual = sum(float(each) for each in took if each) / 3600 if done else None
-        return [Foreseen("trials, one after the other", "hours", told["hours"], actual)]
+        return [ForecastSummary("trials, one after the other", "hours", told["hours"], actual)]
 
     def _how_run(self) -> dict[str, str]:
         tags = self.run.tags

@@ -13,7 +13,7 @@ from optuna.trial import create_trial
 
 from pg_platform.report.axes import in_order, is_log, is_number
 from pg_platform.report.comparison import Comparison
-from pg_platform.report.points import Point
+from pg_platform.report.points import PointResult
 from pg_platform.sweep.trials import compact
 
 FEWEST_POINTS = 4
@@ -64,21 +64,21 @@ def unknown_because(comparison: Comparison) -> str | None:
     return None
 
 
-def _with_result(comparison: Comparison) -> list[Point]:
+def _with_result(comparison: Comparison) -> list[PointResult]:
     return [point for point in comparison.points if point.summary.n]
 
 
-def _varied(points: Sequence[Point]) -> list[str]:
+def _varied(points: Sequence[PointResult]) -> list[str]:
     keys = dict.fromkeys(key for point in points for key in point.values)
     return [key for key in keys if len({compact(_value(p, key)) for p in points}) > 1]
 
 
-def _value(point: Point, key: str) -> Any:
+def _value(point: PointResult, key: str) -> Any:
     """The point's value; a parameter that the point does not have is a value of its own."""
     return point.values.get(key, _ABSENT)
 
 
-def _column(key: str, points: Sequence[Point]) -> tuple[BaseDistribution, list[Any]]:
+def _column(key: str, points: Sequence[PointResult]) -> tuple[BaseDistribution, list[Any]]:
     """The space of a parameter and its value at each point.
 
     Categories where values come again, as in a grid; a range for the numbers of a random search.

@@ -24,7 +24,7 @@ _ID = re.compile(r'(\sid="|url\(#|href="#)')
 
 
 @dataclass(frozen=True)
-class Drawing:
+class PageFigure:
     """A figure as matplotlib's SVG. `title` names it to who cannot see it."""
 
     title: str
@@ -33,7 +33,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class ForecastSummary:
     """What a quantity was thought to be, and what it became, both in `unit`."""
 
     name: str
@@ -56,10 +56,10 @@ class PageContent:
     comparison: Comparison
     paper: Paper | None = None
     verdicts: Sequence[Verdict] = ()
-    drawings: Sequence[Drawing] = ()
+    drawings: Sequence[PageFigure] = ()
     notes: Sequence[str] = ()
     failures: Sequence[tuple[str, str]] = ()
-    forecasts: Sequence[Foreseen] = ()
+    forecasts: Sequence[ForecastSummary] = ()
     how_run: Mapping[str, str] | None = None
     caveats: Sequence[str] = ()
 
@@ -152,7 +152,7 @@ def _by_traceback(failures: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     return trials
 
 
-def _forecasts(forecasts: Sequence[Foreseen]) -> PageTable:
+def _forecasts(forecasts: Sequence[ForecastSummary]) -> PageTable:
     rows = [
         [f.name, f.unit, _number(f.forecast), *_became(f.forecast, f.actual)] for f in forecasts
     ]

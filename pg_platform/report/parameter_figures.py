@@ -16,7 +16,7 @@ from pg_platform.plots.style import COLOURS, STYLE, canvas, headline, looks
 from pg_platform.report.axes import heights, in_order, is_log, mark, places, short
 from pg_platform.report.comparison import Comparison
 from pg_platform.report.learning_curves import MOST_CURVES
-from pg_platform.report.points import Point
+from pg_platform.report.points import PointResult
 from pg_platform.sweep.trials import compact, short_labels
 
 _NO_RESULT = "no result yet"
@@ -120,20 +120,20 @@ def parallel_coordinates(comparison: Comparison) -> Figure:
     return figure
 
 
-def _with_result(comparison: Comparison) -> list[Point]:
+def _with_result(comparison: Comparison) -> list[PointResult]:
     return [point for point in comparison.points if point.summary.n]
 
 
-def _mean(point: Point) -> float:
+def _mean(point: PointResult) -> float:
     assert point.summary.mean is not None, "only points with a result are drawn"
     return point.summary.mean
 
 
-def _text(point: Point, key: str) -> str | None:
+def _text(point: PointResult, key: str) -> str | None:
     return compact(point.values[key]) if key in point.values else None
 
 
-def _lines(points: Sequence[Point], key: str) -> dict[str, dict[str, Bar]]:
+def _lines(points: Sequence[PointResult], key: str) -> dict[str, dict[str, Bar]]:
     """Bars by the text of the value of `key`, by the combination of the other parameters."""
     names = short_labels(list(dict.fromkeys(name for point in points for name in point.values)))
     lines: dict[str, dict[str, Bar]] = {}
@@ -162,7 +162,7 @@ def _draw_line(axes: Axes, label: str, line: Mapping[float, Bar], look: dict[str
     axes.errorbar(xs, means, (below, above), label=label, capsize=3, elinewidth=1, **look)
 
 
-def _caption(points: Sequence[Point], *, merged: bool) -> str:
+def _caption(points: Sequence[PointResult], *, merged: bool) -> str:
     if not points:
         return _NO_RESULT
     few, many = min(p.summary.n for p in points), max(p.summary.n for p in points)

@@ -39,7 +39,7 @@ Verdict = Literal[
 
 
 @dataclass(frozen=True)
-class Point:
+class PointResult:
     """One point of a sweep and what its seeds gave.
 
     `results` are the finite results of its finished trials by seed, `run_ids` the runs of all its
@@ -61,7 +61,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Difference:
     """A point less a reference point, over the seeds finished at both.
 
     `p` is corrected for the number of points that are compared with the reference. There is a
@@ -79,7 +79,7 @@ def gather(
     runs: Mapping[str, StoredRun],
     metric: Metric,
     history: History | None,
-) -> tuple[Point, ...]:
+) -> tuple[PointResult, ...]:
     """The points of `trials`, in the order of the plan, from their runs by trial id."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -110,8 +110,8 @@ def resolution_of(name: str, trials: Sequence[Trial], runs: Mapping[str, StoredR
 
 
 def contrasts(
-    points: Sequence[Point], reference: Point, metric: Metric, resolution: Resolution
-) -> dict[str, Contrast]:
+    points: Sequence[PointResult], reference: PointResult, metric: Metric, resolution: Resolution
+) -> dict[str, Difference]:
     """Each point of `points` against `reference`, by group; the reference is left out.
 
     Chance leaves to the difference of two shares of the same images at most the sum of what it
@@ -127,7 +127,9 @@ def contrasts(
     raw = {group: found.p for group, found in differences.items() if found.p is not None}
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     return {
-        group: Contrast(found, corrected.get(group), _verdict(found, corrected.get(group), metric))
+        group: Difference(
+            found, corrected.get(group), _verdict(found, corrected.get(group), metric)
+        )
         for group, found in differences.items()
     }
 
@@ -155,13 +157,13 @@ def _point(
     name: str,
     history: History | None,
     resolution: Resolution,
-) -> Point:
+) -> PointResult:
     fates = {trial.seed: fate(runs[trial.id]) for trial in members if trial.id in runs}
     finished = {t.seed: runs[t.id] for t in members if fates.get(t.seed) == "finished"}
     given = {seed: result(run, name, history) for seed, run in finished.items()}
     summary, count = summarise(given.values(), resolution), Counter(fates.values())
     unreached = summary.excluded if threshold(name) is not None else 0
-    return Point(
+    return PointResult(
         group=members[0].group,
         values=members[0].point,
         run_ids=tuple(run.run_id for run in finished.values()),
@@ -183,7 +185,7 @@ def result(run: StoredRun, name: str, history: History | None) -> float:
     return measure(history(run.run_id, base(name)), name)
 
 
-def _difference(point: Point, reference: Point, resolution: Resolution) -> Paired:
+def _difference(point: PointResult, reference: PointResult, resolution: Resolution) -> Paired:
     """Over the seeds that both have."""
     shared = sorted(point.results.keys() & reference.results.keys())
     ours, theirs = ([each.results[seed] for seed in shared] for each in (point, reference))

@@ -19,10 +19,10 @@ from pg_platform.config.metrics import base
 from pg_platform.data.identity import identity
 from pg_platform.plots.style import drawn
 from pg_platform.report.comparison import Comparison, chance, compare
-from pg_platform.report.contents import PAGE, Story
+from pg_platform.report.contents import PAGE, ReportContents
 from pg_platform.report.learning_curves import MOST_CURVES, learning_curves, mean_curve
 from pg_platform.report.points import resolution_of
-from pg_platform.report.reproduction import Entry, reproduction, tally
+from pg_platform.report.reproduction import SweepEntry, reproduction, tally
 from pg_platform.report.statistics import FEWEST, Resolution
 from pg_platform.report.summary import answer
 from pg_platform.store.codes import mixture
@@ -135,7 +135,7 @@ def make_report(
     curves = _figure(store, comparison, resolution_of(metric, trials, runs))
     run = store.look(sweep_run_id)
     files = {f"{FIGURE}.{suffix}": content for suffix, content in drawn(curves).items()}
-    story = Story(store, run, sweep, trials, runs)
+    story = ReportContents(store, run, sweep, trials, runs)
     verdicts = story.verdicts()
     if whole:
         files |= story.files(comparison, curves, verdicts)
@@ -320,14 +320,14 @@ def trials_and_runs(
     return planned_trials(found, sweep), runs
 
 
-def _entry(store: Store, sweep: Sweep, root: Path) -> Entry:
+def _entry(store: Store, sweep: Sweep, root: Path) -> SweepEntry:
     """What the store has of one sweep, compared and judged anew."""
     found = TrialRuns.found(store, sweep, partial(trial_folder, root))
     assert found.parent is not None, "a sweep that was found has a run"
     trials, runs = trials_and_runs(store, sweep, root)
     comparison = compare(trials, runs, sweep.metric, sweep.file.baseline, store.history)
-    story = Story(store, store.look(found.parent), sweep, trials, runs)
-    return Entry(
+    story = ReportContents(store, store.look(found.parent), sweep, trials, runs)
+    return SweepEntry(
         sweep.name,
         sweep.file.question,
         sweep.file.paper,

@@ -15,7 +15,7 @@ from pg_platform.sweep.schema import Paper
 
 
 @dataclass(frozen=True)
-class Entry:
+class SweepEntry:
     """One sweep of the collection, with the MLflow run on which its own page stands."""
 
     name: str
@@ -37,7 +37,7 @@ class Entry:
         return paper_values(self.paper, self.comparison)
 
 
-def reproduction(title: str, entries: Sequence[Entry], missing: Sequence[str] = ()) -> str:
+def reproduction(title: str, entries: Sequence[SweepEntry], missing: Sequence[str] = ()) -> str:
     """One HTML document that loads nothing: all claims at a glance, then sweep by sweep.
 
     `missing` are the sweeps of the collection that have no run yet. Texts are plain.
@@ -52,7 +52,7 @@ def reproduction(title: str, entries: Sequence[Entry], missing: Sequence[str] = 
     )
 
 
-def tally(entries: Sequence[Entry]) -> str:
+def tally(entries: Sequence[SweepEntry]) -> str:
     """How many claims the sweeps bear out, in a sentence."""
     words = Counter(verdict.word for entry in entries for verdict in entry.verdicts)
     told = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
@@ -60,7 +60,7 @@ def tally(entries: Sequence[Entry]) -> str:
     return f"{len(entries)} sweeps. {kinds}"
 
 
-def _at_a_glance(entries: Sequence[Entry]) -> PageTable:
+def _at_a_glance(entries: Sequence[SweepEntry]) -> PageTable:
     rows = [
         [entry.paper.answers if entry.paper else "", entry.name, verdict.claim.says, verdict.word]
         for entry in entries

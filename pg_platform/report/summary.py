@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pg_platform.report.comparison import Comparison
-from pg_platform.report.points import Contrast, Point
+from pg_platform.report.points import Difference, PointResult
 from pg_platform.report.statistics import FEWEST, told
 
 
@@ -45,7 +45,7 @@ def _progress(comparison: Comparison) -> list[str]:
     return [f"{done} of {total} trials {word}{rest}."]
 
 
-def _result(point: Point, comparison: Comparison) -> str:
+def _result(point: PointResult, comparison: Comparison) -> str:
     summary = point.summary
     assert summary.mean is not None, "only points with a result are told"
     said = f"{summary.mean:.3g}"
@@ -58,7 +58,7 @@ def _result(point: Point, comparison: Comparison) -> str:
     return said
 
 
-def _separations(ranked: Sequence[Point], comparison: Comparison) -> list[str]:
+def _separations(ranked: Sequence[PointResult], comparison: Comparison) -> list[str]:
     """The best point against the baseline, and the next against the best."""
     best, second, baseline = ranked[0], ranked[1], comparison.baseline
     said = []
@@ -75,7 +75,7 @@ def _separations(ranked: Sequence[Point], comparison: Comparison) -> list[str]:
     return said
 
 
-def _versus(point: str, reference: str, found: Contrast) -> str:
+def _versus(point: str, reference: str, found: Difference) -> str:
     """A sentence on `point` less `reference`."""
     match found.verdict:
         case "too few seeds":
@@ -93,7 +93,7 @@ def _versus(point: str, reference: str, found: Contrast) -> str:
     return f"{point} is {found.verdict} than {reference}: {_numbers(found)}."
 
 
-def _numbers(found: Contrast) -> str:
+def _numbers(found: Difference) -> str:
     of = found.difference
     assert found.p is not None, "only what was tested is told with numbers"
     interval = "" if of.low is None or of.high is None else f" [{of.low:.3g}, {of.high:.3g}]"
@@ -188,7 +188,7 @@ def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
 
 
-def _named(points: list[Point]) -> str:
+def _named(points: list[PointResult]) -> str:
     names = ", ".join(point.group for point in points[:_MOST_NAMED])
     rest = len(points) - _MOST_NAMED
     return f"{names} and {rest} more" if rest > 0 else names

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.checkpoint import Progress
 from pg_platform.training.learner import Learner
-from pg_platform.training.worker import local_place, memory_gib, peak_memory_gib, place_facts
+from pg_platform.training.worker import local_worker, memory_gib, peak_memory_gib, worker_facts
 
 WARM_UP = 2
 """Steps that are not timed: they load, allocate and choose kernels."""
@@ -37,7 +37,7 @@ def calibrate(experiment: Experiment, steps: int) -> Calibration:
             f"resources.workers is {workers} and a calibration has one process; a finished run "
             "of this shape is what its forecast can rest on"
         )
-    place = local_place(experiment.resources)
+    place = local_worker(experiment.resources)
     learner, progress = Learner(experiment, place), Progress()
     _take(learner, progress, WARM_UP)
     started = time.perf_counter()
@@ -45,7 +45,7 @@ def calibrate(experiment: Experiment, steps: int) -> Calibration:
     seconds = time.perf_counter() - started
     return Calibration(
         steps * experiment.batch_size / seconds,
-        place_facts(experiment, place.device)["device"],
+        worker_facts(experiment, place.device)["device"],
         peak_memory_gib(place.device),
         memory_gib(place.device),
     )

@@ -14,7 +14,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.batch_norm import Part, statistics_of
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
-from pg_platform.training.worker import Place, autocast_dtype
+from pg_platform.training.worker import Worker, autocast_dtype
 
 Views = tuple[Tensor, Tensor]
 Played = tuple[Tensor, dict[str, Tensor]]
@@ -24,7 +24,7 @@ Played = tuple[Tensor, dict[str, Tensor]]
 class Gradients:
     """Leaves the gradient of a step's loss, averaged over the workers, in the parameters."""
 
-    def __init__(self, method: PatchGame, experiment: Experiment, place: Place) -> None:
+    def __init__(self, method: PatchGame, experiment: Experiment, place: Worker) -> None:
         self.method, self.place = method, place
         self.dtype = autocast_dtype(experiment, place.device)
         # Multiplies a loss whose gradients would vanish in fp16; does nothing otherwise.

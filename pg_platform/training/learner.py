@@ -30,7 +30,7 @@ from pg_platform.training.newest import agreed
 from pg_platform.training.optimizer import build_optimizer, learning_rate, weight_decay
 from pg_platform.training.validation import validate
 from pg_platform.training.worker import (
-    Place,
+    Worker,
     check_supported,
     memory_format,
     peak_memory_gib,
@@ -43,7 +43,7 @@ _OF_THE_OPTIMIZER = {"lr", "grad_norm", "skipped_steps", "symbol_temperature"}
 class Learner:
     """One worker's part of a run."""
 
-    def __init__(self, experiment: Experiment, place: Place) -> None:
+    def __init__(self, experiment: Experiment, place: Worker) -> None:
         self.experiment, self.place = experiment, place
         check_supported(experiment, place.device)
         check_room(experiment)

@@ -12,7 +12,7 @@ from pg_platform.training.checkpoint import Progress
 from pg_platform.training.history import Heartbeat, Journal, Outcome, Row
 from pg_platform.training.learner import Learner
 from pg_platform.training.sole_writer import sole_writer
-from pg_platform.training.worker import Agreement, Place
+from pg_platform.training.worker import Agreement, Worker
 
 Report = Callable[[Sequence[Row]], None]
 """Called on every worker with new rows; after a resume, first with all rows so far.
@@ -40,7 +40,7 @@ def train(  # noqa: PLR0913 - most of them by keyword
     experiment: Experiment,
     folder: Path,
     *,
-    place: Place,
+    place: Worker,
     report: Report,
     should_stop: Callable[[], bool],
     should_save: Callable[[], bool] = lambda: False,

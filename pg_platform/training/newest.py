@@ -19,7 +19,7 @@ from pg_platform.training.checkpoint import (
     steps,
 )
 from pg_platform.training.hashes import MANIFEST, hash_of, read_hashes
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 Read = Callable[[Path], object]
 
@@ -99,7 +99,7 @@ def damage(path: Path, files: dict[str, Read]) -> str | None:
     return None
 
 
-def agreed(folder: Path, place: Place) -> Choice:
+def agreed(folder: Path, place: Worker) -> Choice:
     """What rank 0 finds to go on from in `folder`, on every worker; damaged ones are set aside.
 
     CheckpointError on every worker where there are checkpoints and none is whole.

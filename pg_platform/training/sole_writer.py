@@ -13,7 +13,7 @@ from typing import IO
 import torch
 import torch.distributed as dist
 
-from pg_platform.training.worker import Place
+from pg_platform.training.worker import Worker
 
 _PAUSE_SECONDS = 0.5
 
@@ -26,7 +26,7 @@ class _State(IntEnum):
 
 @contextmanager
 def sole_writer(
-    folder: Path, place: Place, *, waiting: Callable[[], object], should_stop: Callable[[], bool]
+    folder: Path, place: Worker, *, waiting: Callable[[], object], should_stop: Callable[[], bool]
 ) -> Iterator[bool]:
     """Wait until no other process trains in `folder`, and keep others out; every worker enters.
 
@@ -43,7 +43,7 @@ def sole_writer(
         yield state == _State.HELD
 
 
-def _state(place: Place, file: IO[str], should_stop: Callable[[], bool]) -> _State:
+def _state(place: Worker, file: IO[str], should_stop: Callable[[], bool]) -> _State:
     """What rank 0 finds; the others are told."""
     if place.rank > 0:
         return _State.WAITING
@@ -54,7 +54,7 @@ def _state(place: Place, file: IO[str], should_stop: Callable[[], bool]) -> _Sta
     return _State.HELD
 
 
-def _agreed(place: Place, mine: _State) -> _State:
+def _agreed(place: Worker, mine: _State) -> _State:
     if place.world == 1:
         return mine
     told = torch.tensor([int(mine)], device=place.device)

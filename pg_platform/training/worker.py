@@ -20,7 +20,7 @@ CONTEXT_BYTES = _GIB
 
 
 @dataclass(frozen=True)
-class Place:
+class Worker:
     """One worker of `world` equal ones; the process group exists already where world > 1."""
 
     device: torch.device
@@ -50,7 +50,7 @@ class Agreement:
     Each call broadcasts the new answer and gives that of the call before, which has arrived since.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Worker) -> None:
         self.place = place
         self.pinned = place.device.type == "cuda"
         self.answer = torch.zeros(1, pin_memory=self.pinned)
@@ -72,7 +72,7 @@ class Agreement:
         return agreed
 
 
-def local_place(resources: Resources) -> Place:
+def local_worker(resources: Resources) -> Worker:
     """The only worker, in this process, on the device that `resources.device` names.
 
     Raises ValueError where that is asked for and not there; nothing falls back in silence.
@@ -81,7 +81,7 @@ def local_place(resources: Resources) -> Place:
     torch.set_num_threads(resources.cpus_per_worker)
     device = torch.device(_device_type(resources))
     hold_to_share(resources, device)
-    return Place(device)
+    return Worker(device)
 
 
 def _device_type(resources: Resources) -> str:
@@ -185,7 +185,7 @@ def autocast_dtype(experiment: Experiment, device: torch.device) -> torch.dtype:
             return torch.bfloat16 if able else torch.float32
 
 
-def place_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
+def worker_facts(experiment: Experiment, device: torch.device) -> dict[str, str]:
     """What a run's record says about where it ran: device, its memory, what `auto` meant, code."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     dtype = autocast_dtype(experiment, device)

@@ -10,20 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.driver.early_stopping import Decisions, Judge
+from pg_platform.driver.early_stopping import Decisions, EarlyStopping
 from pg_platform.sweep.schema import EarlyTerminate
 
 ASHA = EarlyTerminate(type="asha", min_epochs=1, reduction_factor=3, min_points=3)
 
 
-def judge(rule: EarlyTerminate, points: Sequence[str], seeds: int, epochs: int = 27) -> Judge:
-    made = Judge(rule, maximize=True, epochs=epochs)
+def judge(
+    rule: EarlyTerminate, points: Sequence[str], seeds: int, epochs: int = 27
+) -> EarlyStopping:
+    made = EarlyStopping(rule, maximize=True, epochs=epochs)
     for point in points:
         made.add(point, range(seeds))
     return made
 
 
-def reach(court: Judge, point: str, epoch: int, values: Sequence[float]) -> None:
+def reach(court: EarlyStopping, point: str, epoch: int, values: Sequence[float]) -> None:
     """All seeds of a point come to a rung."""
     for seed, value in enumerate(values):
         court.note(point, seed, epoch, value)
@@ -92,7 +94,7 @@ def test_a_mean_that_is_no_number_stops_a_point() -> None:
 
 
 def test_less_is_better_where_the_goal_says_so() -> None:
-    court = Judge(ASHA, maximize=False, epochs=9)
+    court = EarlyStopping(ASHA, maximize=False, epochs=9)
     for point, loss in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
         court.add(point, [0])
         reach(court, point, 1, [loss])

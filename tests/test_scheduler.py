@@ -12,13 +12,13 @@ from pg_platform.driver.scheduler import Segment, Waiting
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import OUT_OF_MEMORY, Outcome
-from tests.conducting import EPOCHS, Clock, Searched, conductor, finish, started
 from tests.results import ACCURACY, rows, vocabularies
+from tests.scheduling import EPOCHS, Clock, Searched, finish, scheduler, started
 
 
 def test_all_trials_run_in_order_and_then_nothing(runs: TrialRuns) -> None:
     trials = vocabularies([2, 64], seeds=2)
-    made = conductor(runs, trials)
+    made = scheduler(runs, trials)
     first = [started(made) for _ in trials]
     assert [segment.trial for segment in first] == trials
     assert made.next() is Waiting.FOR_OTHERS
@@ -30,7 +30,7 @@ def test_all_trials_run_in_order_and_then_nothing(runs: TrialRuns) -> None:
 
 
 def test_no_more_run_at_a_time_than_the_file_wants(runs: TrialRuns) -> None:
-    made = conductor(runs, vocabularies([2, 64], seeds=1), resources={"max_concurrent": 1})
+    made = scheduler(runs, vocabularies([2, 64], seeds=1), resources={"max_concurrent": 1})
     first = started(made)
     assert made.next() is Waiting.FOR_OTHERS
     finish(made, first.trial)
@@ -52,7 +52,7 @@ def test_a_budget_that_is_used_up_starts_nothing_more(
 ) -> None:
     clock, resources = Clock(), {"cpus_per_worker": 2, "gpus_per_worker": 0.5}
     trials = vocabularies([2, 64], seeds=1)
-    made = conductor(runs, trials, clock, budget=budget, resources=resources)
+    made = scheduler(runs, trials, clock, budget=budget, resources=resources)
     first = started(made)
     clock.now = seconds - 0.5
     if "trials" not in budget:
@@ -71,7 +71,7 @@ def test_a_budget_that_is_used_up_starts_nothing_more(
 
 
 def test_the_last_trial_spends_what_is_left_without_a_word(runs: TrialRuns) -> None:
-    made = conductor(runs, vocabularies([2], seeds=1), budget={"trials": 1})
+    made = scheduler(runs, vocabularies([2], seeds=1), budget={"trials": 1})
     finish(made, started(made).trial)
     assert made.next() is Waiting.FOR_NOTHING
     assert made.record.verdict.over_budget is None
@@ -88,7 +88,7 @@ def test_the_last_trial_spends_what_is_left_without_a_word(runs: TrialRuns) -> N
 def test_enough_failures_start_nothing_more(
     runs: TrialRuns, words: Mapping[str, Any], errors: Sequence[str], tried: int
 ) -> None:
-    made = conductor(runs, vocabularies([2, 4, 8, 16, 32], seeds=1), **words)
+    made = scheduler(runs, vocabularies([2, 4, 8, 16, 32], seeds=1), **words)
     for error in errors:
         made.fail(started(made).trial, f"{error}\nTraceback\n")
     assert made.next() is Waiting.FOR_NOTHING
@@ -98,7 +98,7 @@ def test_enough_failures_start_nothing_more(
 
 def test_a_point_without_memory_takes_its_seeds_with_it(runs: TrialRuns) -> None:
     trials = vocabularies([2, 64], seeds=3)
-    made = conductor(runs, trials)
+    made = scheduler(runs, trials)
     made.fail(started(made).trial, f"{OUT_OF_MEMORY}: 9 GB")
     assert made.record.verdict.infeasible.keys() == {t.id for t in trials if t.group == "V=2"}
     assert started(made).trial.group == "V=64"
@@ -109,7 +109,7 @@ def test_a_point_without_memory_takes_its_seeds_with_it(runs: TrialRuns) -> None
 def test_a_trial_without_memory_goes_on_in_halves_with_the_same_id(runs: TrialRuns) -> None:
     (trial,) = vocabularies([2], seeds=1)
     fitting = trial.experiment.model_copy(update={"batch_norm_images": 128})
-    made = conductor(runs, [], on_oom="micro_batch")
+    made = scheduler(runs, [], on_oom="micro_batch")
     made.add([Trial(**{**trial.__dict__, "experiment": fitting})])
     sizes = []
     for _ in range(2):
@@ -125,7 +125,7 @@ def test_a_trial_without_memory_goes_on_in_halves_with_the_same_id(runs: TrialRu
 
 def test_a_trial_that_says_nothing_for_long_is_named_once(runs: TrialRuns) -> None:
     clock = Clock()
-    made = conductor(runs, vocabularies([2, 64], seeds=1), clock, stall_after="60s")
+    made = scheduler(runs, vocabularies([2, 64], seeds=1), clock, stall_after="60s")
     quiet, talking = started(made).trial, started(made).trial
     clock.now = 59.0
     made.rows(talking, rows(ACCURACY.name, [0.1]))
@@ -136,7 +136,7 @@ def test_a_trial_that_says_nothing_for_long_is_named_once(runs: TrialRuns) -> No
 
 def test_a_trial_left_out_does_not_start(runs: TrialRuns) -> None:
     trials = vocabularies([2, 64], seeds=1)
-    made = conductor(runs, trials)
+    made = scheduler(runs, trials)
     running = started(made).trial
     assert made.leave_out(running.id, "killed")
     assert not made.leave_out(trials[1].id, "killed")
@@ -148,7 +148,7 @@ def test_a_trial_left_out_does_not_start(runs: TrialRuns) -> None:
 def test_points_pause_and_the_best_goes_on(runs: TrialRuns) -> None:
     early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
     trials = vocabularies([2, 8, 64], seeds=2)
-    made = conductor(runs, trials, early_terminate=early)
+    made = scheduler(runs, trials, early_terminate=early)
     for trial, value in zip(trials, [0.1, 0.2, 0.3, 0.3, 0.9, 0.0], strict=True):
         segment = started(made)
         assert (segment.trial, segment.until) == (trial, 1)
@@ -164,7 +164,7 @@ def test_points_pause_and_the_best_goes_on(runs: TrialRuns) -> None:
 def test_a_search_is_asked_when_nothing_is_left_and_told_once_a_point(runs: TrialRuns) -> None:
     one, other = vocabularies([2], seeds=2), vocabularies([64], seeds=2)
     search = Searched([one, other])
-    made = conductor(runs, [], search=search)
+    made = scheduler(runs, [], search=search)
     first = [started(made).trial for _ in one]
     assert first == one
     finish(made, first[0], 0.2)
@@ -181,7 +181,7 @@ def test_a_seed_that_was_killed_does_not_hold_its_point(runs: TrialRuns) -> None
     """One seed is killed in the queue, one at a rung: the others are judged without them."""
     early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3, "min_points": 2}
     trials = vocabularies([2, 8, 64], seeds=2)
-    made = conductor(runs, trials, early_terminate=early)
+    made = scheduler(runs, trials, early_terminate=early)
     assert not made.leave_out(trials[1].id, "killed")
     for value in (0.9, 0.2, 0.2, 0.1, 0.1):
         segment = started(made)
@@ -196,7 +196,7 @@ def test_a_seed_that_was_killed_does_not_hold_its_point(runs: TrialRuns) -> None
 def test_a_search_learns_what_was_given_up_before_it_chooses_again(runs: TrialRuns) -> None:
     values = {2: 0.5, 8: 0.1, 32: 0.4, 64: 0.9}
     search = Searched([vocabularies([size], seeds=1) for size in values])
-    made = conductor(runs, [], search=search, early_terminate=ASHA)
+    made = scheduler(runs, [], search=search, early_terminate=ASHA)
     left_when_told: dict[str, int] = {}
     while isinstance(segment := made.next(), Segment):
         for group in search.told.keys() - left_when_told.keys():
@@ -215,7 +215,7 @@ def test_a_search_learns_what_was_given_up_before_it_chooses_again(runs: TrialRu
 
 def test_a_search_is_told_of_a_point_whose_last_seed_was_killed(runs: TrialRuns) -> None:
     search = Searched([vocabularies([2], seeds=2)])
-    made = conductor(runs, [], search=search)
+    made = scheduler(runs, [], search=search)
     first, second = (started(made).trial for _ in range(2))
     finish(made, first, 0.2)
     assert made.leave_out(second.id, "killed")
@@ -226,7 +226,7 @@ def test_a_search_is_told_of_a_point_whose_last_seed_was_killed(runs: TrialRuns)
 def test_a_point_without_memory_takes_along_its_seeds_at_a_rung(runs: TrialRuns) -> None:
     early = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
     trials = vocabularies([2], seeds=2)
-    made = conductor(runs, trials, early_terminate=early)
+    made = scheduler(runs, trials, early_terminate=early)
     first = started(made).trial
     made.rows(first, rows(ACCURACY.name, [0.5]))
     made.end(first, Outcome.PAUSED)
@@ -240,7 +240,7 @@ ASHA = {"type": "asha", "min_epochs": 1, "reduction_factor": 3}
 def test_a_trial_that_was_killed_on_its_way_to_a_rung_goes_no_further(runs: TrialRuns) -> None:
     """It comes to the rung before it hears of it; the best point, it would have been promoted."""
     search = Searched([vocabularies([2], seeds=1)])
-    made = conductor(runs, [], search=search, early_terminate=ASHA)
+    made = scheduler(runs, [], search=search, early_terminate=ASHA)
     trial = started(made).trial
     assert made.leave_out(trial.id, "killed")
     made.rows(trial, rows(ACCURACY.name, [0.9]))
@@ -253,7 +253,7 @@ def test_a_trial_that_was_killed_on_its_way_to_a_rung_goes_no_further(runs: Tria
 def test_a_trial_that_was_killed_does_not_go_on_in_halves(runs: TrialRuns) -> None:
     (trial,) = vocabularies([2], seeds=1)
     fitting = trial.experiment.model_copy(update={"batch_norm_images": 128})
-    made = conductor(runs, [replace(trial, experiment=fitting)], on_oom="micro_batch")
+    made = scheduler(runs, [replace(trial, experiment=fitting)], on_oom="micro_batch")
     trial = started(made).trial
     assert made.leave_out(trial.id, "killed")
     made.fail(trial, OUT_OF_MEMORY)
@@ -263,7 +263,7 @@ def test_a_trial_that_was_killed_does_not_go_on_in_halves(runs: TrialRuns) -> No
 
 def test_a_trial_between_two_segments_is_interrupted_and_not_unstarted(runs: TrialRuns) -> None:
     trials = vocabularies([2], seeds=2)
-    made = conductor(runs, trials, early_terminate=ASHA, resources={"max_concurrent": 1})
+    made = scheduler(runs, trials, early_terminate=ASHA, resources={"max_concurrent": 1})
     for trial in trials:
         started(made)
         made.rows(trial, rows(ACCURACY.name, [0.5]))
@@ -279,7 +279,7 @@ def test_a_trial_between_two_segments_is_interrupted_and_not_unstarted(runs: Tri
 
 def test_a_segment_that_waits_for_a_place_spends_nothing_and_is_not_hung(runs: TrialRuns) -> None:
     clock, trials = Clock(), vocabularies([2, 4, 8, 16, 32], seeds=1)
-    made = conductor(runs, trials, clock, stall_after="60s", budget={"cpu_hours": 1.0})
+    made = scheduler(runs, trials, clock, stall_after="60s", budget={"cpu_hours": 1.0})
     for trial in trials[:2]:
         segment = made.next()
         assert isinstance(segment, Segment)
@@ -306,7 +306,7 @@ def test_a_search_is_told_of_what_the_sweep_measures(
 ) -> None:
     search = Searched([vocabularies([2], seeds=1)])
     metric = {"name": ACCURACY.name + measure, "goal": "maximize"}
-    made = conductor(runs, [], search=search, metric=metric)
+    made = scheduler(runs, [], search=search, metric=metric)
     trial = started(made).trial
     made.rows(trial, rows(ACCURACY.name, [0.3, 0.5]))
     made.rows(trial, rows(ACCURACY.name, [0.3, 0.5, 0.7])[1:])  # again from the last checkpoint

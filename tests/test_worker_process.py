@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pg_platform.cluster.worker_process import Report
+from pg_platform.cluster.worker_process import Reporter
 from pg_platform.training.failures import told
 from pg_platform.training.history import DISK_FULL, OUT_OF_MEMORY
 from tests.commands import run
@@ -20,7 +20,7 @@ def epochs(sent: list[dict[str, Any]]) -> list[list[int]]:
 
 def test_rows_of_short_epochs_go_together_and_none_is_lost() -> None:
     sent: list[dict[str, Any]] = []
-    report = Report(sent.append, every_seconds=3600)
+    report = Reporter(sent.append, every_seconds=3600)
     for row in rows("train/loss", [3.0, 2.0, 1.0]):
         report([row])
     report.end("completed")
@@ -30,7 +30,7 @@ def test_rows_of_short_epochs_go_together_and_none_is_lost() -> None:
 
 def test_a_trial_that_waits_says_so_at_once_with_what_it_has_kept() -> None:
     sent: list[dict[str, Any]] = []
-    report = Report(sent.append, every_seconds=3600)
+    report = Reporter(sent.append, every_seconds=3600)
     first, second = rows("train/loss", [2.0, 1.0])
     report([first])
     report([second])
@@ -40,7 +40,7 @@ def test_a_trial_that_waits_says_so_at_once_with_what_it_has_kept() -> None:
 
 def test_workers_in_step_send_each_row() -> None:
     sent: list[dict[str, Any]] = []
-    report = Report(sent.append)
+    report = Reporter(sent.append)
     for row in rows("train/loss", [2.0, 1.0]):
         report([row])
     assert epochs(sent) == [[1], [2]]

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_platform.driver.scheduler import Conductor, Segment, Waiting
+from pg_platform.driver.scheduler import Scheduler, Segment, Waiting
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.trials import Trial
 from pg_platform.training.history import OUT_OF_MEMORY, Outcome, Row
-from tests.conducting import EPOCHS, Clock, Searched, conductor
 from tests.results import ACCURACY, vocabularies
+from tests.scheduling import EPOCHS, Clock, Searched, scheduler
 
 
 class Runs(TrialRuns):
@@ -77,7 +77,7 @@ class Asked(Searched):
 class Executor:
     """Segments that wait for a place, those whose process is up, and trials asked to stop."""
 
-    made: Conductor
+    made: Scheduler
     waiting: dict[str, Segment] = field(default_factory=dict)
     up: dict[str, Segment] = field(default_factory=dict)
     stopping: set[str] = field(default_factory=set)
@@ -256,7 +256,7 @@ def test_whatever_happens_each_trial_ends_once(
     plans = [in_parts(vocabularies([size], seeds)) for size in sizes]
     search = None if searched is None else Asked(plans[fixed:])
     clock, runs = Clock(), Runs(tmp_path_factory.getbasetemp() / "trials")
-    made = conductor(runs, list(chain.from_iterable(plans[:fixed])), clock, search, **words)
+    made = scheduler(runs, list(chain.from_iterable(plans[:fixed])), clock, search, **words)
     executor = Executor(made)
     play(executor, clock, data)
     if data.draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""Conductors on a real store, whose trials a test plays."""
+"""Schedulers on a real store, whose trials a test plays."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pg_platform.driver.early_stopping import Judge
-from pg_platform.driver.live_table import Screen
-from pg_platform.driver.scheduler import Conductor, Segment
-from pg_platform.driver.trial_events import Record
+from pg_platform.driver.early_stopping import EarlyStopping
+from pg_platform.driver.live_table import LiveTable
+from pg_platform.driver.scheduler import Scheduler, Segment
+from pg_platform.driver.trial_events import TrialEvents
 from pg_platform.store.runs import TrialRuns
 from pg_platform.sweep.schema import SweepFile
 from pg_platform.sweep.trials import Trial
@@ -44,28 +44,28 @@ class Searched:
         self.told[group] = (list(values), pruned)
 
 
-def conductor(
+def scheduler(
     runs: TrialRuns,
     trials: Sequence[Trial],
     clock: Clock | None = None,
     search: Searched | None = None,
     **words: Any,
-) -> Conductor:
+) -> Scheduler:
     rules = SweepFile.model_validate({"name": "c", "metric": ACCURACY.model_dump(), **words})
-    record = Record(runs, Screen(trials, ACCURACY.name), lambda: None)
-    judge = Judge(rules.early_terminate, maximize=True, epochs=EPOCHS)
-    made = Conductor(rules, record, judge, search=search, clock=clock or Clock())
+    record = TrialEvents(runs, LiveTable(trials, ACCURACY.name), lambda: None)
+    judge = EarlyStopping(rules.early_terminate, maximize=True, epochs=EPOCHS)
+    made = Scheduler(rules, record, judge, search=search, clock=clock or Clock())
     made.add(trials)
     return made
 
 
-def started(made: Conductor) -> Segment:
+def started(made: Scheduler) -> Segment:
     segment = made.next()
     assert isinstance(segment, Segment)
     made.begin(segment.trial)
     return segment
 
 
-def finish(made: Conductor, trial: Trial, value: float = 0.5) -> None:
+def finish(made: Scheduler, trial: Trial, value: float = 0.5) -> None:
     made.rows(trial, rows(ACCURACY.name, [value]))
     made.end(trial, Outcome.COMPLETED)
