@@ -186,8 +186,8 @@ def results(
     A name stands for the sweep as it was run last. Rows of trials have trial, id, run_id, state,
     the values that vary, the seed and every metric as it was reported last. Rows of points have
     these values, n, mean, sd, ci_low and ci_high over the seeds (Student's 95 %), and the
-    difference to the baseline paired by seed, with its interval, its p (Holm) and a verdict. Raises
-    ValueError where the store has no run of it.
+    difference to the baseline paired by seed, with its interval, its p (Holm) and a verdict;
+    `attrs["answer"]` says it in words. Raises ValueError where the store has no run of it.
 
     >>> results("smoke", by="point")[["vocab_size", "mean", "p"]]  # doctest: +SKIP
     """
@@ -195,6 +195,7 @@ def results(
 
     from pg_platform.report.comparison import compare, trial_table
     from pg_platform.report.report import trials_and_runs
+    from pg_platform.report.summary import answer
     from pg_platform.store.store import Store
 
     if by not in ("trial", "point"):
@@ -204,11 +205,14 @@ def results(
     with closing(Store.open(root)) as store:
         trials, runs = trials_and_runs(store, asked, root)
         if by == "trial":
-            table = trial_table(trials, runs, asked.metric, store.history)
+            table, told = trial_table(trials, runs, asked.metric, store.history), ""
         else:
             metric, baseline = asked.metric, asked.file.baseline
-            table = compare(trials, runs, metric, baseline, store.history).table()
-    return pd.DataFrame(list(table.rows), columns=list(table.columns))
+            compared = compare(trials, runs, metric, baseline, store.history)
+            table, told = compared.table(), answer(compared)
+    frame = pd.DataFrame(list(table.rows), columns=list(table.columns))
+    frame.attrs = {"answer": told} if told else {}
+    return frame
 
 
 @dataclass(frozen=True)
@@ -240,9 +244,10 @@ class Run:
         """What the speaker says of n images, each in the plain view.
 
         `images` are a tensor (n, 3, h, w), uint8 or floats in [0, 1], one PIL image or several, a
-        folder as `data.kind: image_folder` wants it, of which `split` is taken, or None for that
-        split of the run's own images. The result has `symbols` (n, patches, symbols per patch) and
-        `gates` (n, patches), which patches were sent. Raises DataError or ValueError.
+        folder as `data.kind: image_folder` wants it, of which `split` is taken, or "train" or "val"
+        for a split of the run's own images, as None is. The result has `symbols` (n, patches,
+        symbols per patch) and `gates` (n, patches), which patches were sent. Raises DataError or
+        ValueError.
         """
         from pg_platform.evaluation.messages import Messages, as_images, play_images
 

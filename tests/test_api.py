@@ -155,6 +155,7 @@ def test_results_have_a_row_a_point_with_the_statistics_of_its_trials(home: Path
     means = trials.groupby("vocab_size")["val/top1_pool32"].mean()
     assert list(points["mean"]) == pytest.approx(list(means))
     assert list(points.n) == [2, 2]
+    assert "val/top1_pool32" in points.attrs["answer"]
     assert {"sd", "ci_low", "ci_high", "difference", "p", "verdict"} <= set(points.columns)
     table = command(home, "pg-report", "small")
     assert table.exit_code == 0
@@ -233,7 +234,7 @@ def test_what_is_wrong_is_raised_by_its_kind(run: pg.Run, home: Path, tmp_path: 
         pg.load_sweep("vocab_sise")
     with pytest.raises(pg.ConfigError, match=r"list of sweeps; load one of .*batch_size"):
         pg.load_sweep("paper")
-    with pytest.raises(pg.ConfigError, match=r"--set experiment.epochs=many"):
+    with pytest.raises(pg.ConfigError, match=r"epochs: wants a whole number, got 'many'"):
         pg.load_sweep("smoke", {"experiment.epochs": "many"})
     with pytest.raises(pg.ConfigError, match="leave one out"):
         pg.run_sweep(pg.load_sweep("smoke"), local=True, address="auto", home=tmp_path)
@@ -278,4 +279,5 @@ def test_a_name_that_is_not_one_run_is_refused(run: pg.Run, home: Path) -> None:
 
 def test_what_is_played_is_what_is_said(run: pg.Run) -> None:
     played = play_images(run.trained, open_images(run.experiment.data, "train"))
-    assert np.array_equal(run.messages(split="train").symbols, played.ids.numpy())
+    for said in (run.messages("train"), run.messages(split="train")):
+        assert np.array_equal(said.symbols, played.ids.numpy())

@@ -52,7 +52,7 @@ HEAVY = {"torch", "ray", "mlflow", "pandas", "numpy", "scipy", "sklearn", "matpl
         ("sweep", ["no_such_sweep"]),
         ("sweep", ["smoke", "--status", "--stop"]),
         ("sweep", ["--list"]),
-        ("sweep", ["--version"]),
+        ("train", ["--version"]),
         ("train", ["no_such_file.yaml"]),
         ("sweep", ["smoke", "--set", "experiment.epochs=many"]),
     ],
@@ -297,5 +297,6 @@ def test_where_the_log_of_a_failed_trial_lies_is_told(tmp_path: Path) -> None:
     file = write_sweep(tmp_path, {"experiment": {"optimizer": {"kind": "sgd", "lr": 1e30}}})
     done = run(["pg-sweep", str(file), "--local"], tmp_path / "home")
     assert done.returncode == 1
-    (told,) = [line for line in done.stderr.splitlines() if "traceback" in line]
-    assert "Traceback" in Path(told.rpartition(": ")[2]).read_text()
+    logs = [line.rpartition(": ")[2] for line in done.stderr.splitlines() if "traceback" in line]
+    assert logs
+    assert all("Traceback" in Path(log).read_text() for log in logs)

@@ -11,8 +11,13 @@ from pg_platform.cli.options import Command, set_option
 from pg_platform.config.paths import evaluation_names, store_root
 
 
+def _named(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """What a shell makes of the beginning of a name."""
+    return [name for name in evaluation_names() if name.startswith(incomplete)]
+
+
 @click.command(cls=Command, epilog=f"Evaluations: {', '.join(evaluation_names())}.")
-@click.argument("name")
+@click.argument("name", shell_complete=_named)
 @click.argument("target")
 @set_option
 @click.option(

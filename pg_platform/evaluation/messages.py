@@ -134,7 +134,7 @@ class Messages:
 
 
 def as_images(given: Pictures | None, experiment: Experiment, split: Split) -> Images:
-    """What a caller gives as a set of images; None stands for a split of the experiment's own.
+    """What a caller gives as a set of images; "train", "val" or None is a split of the run's own.
 
     Of a folder `split` is taken. PIL images are cut as photos are, tensors are taken whole. Raises
     DataError where there is no folder, ValueError for pixels of another form.
@@ -142,6 +142,8 @@ def as_images(given: Pictures | None, experiment: Experiment, split: Split) -> I
     match given:
         case None:
             return open_images(experiment.data, split)
+        case "train" | "val":
+            return open_images(experiment.data, given)
         case str() | os.PathLike():
             return open_images(_folder(absolute(os.fspath(given)), experiment), split)
         case Tensor():
