@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.evaluation.trained import Trained, load_trained
@@ -16,6 +17,10 @@ from pg_platform.training.loop import train
 from pg_platform.training.worker import local_worker
 from tests.results import ACCURACY
 from tests.small import SMALL
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

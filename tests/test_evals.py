@@ -22,6 +22,7 @@ from pg_platform.evaluate import (
     find_evaluation,
     load_evaluation,
     measure,
+    read_evaluation,
 )
 from pg_platform.evaluation.result import EvaluationResult
 from pg_platform.evaluation.trained import Trained, load_trained
@@ -89,6 +90,23 @@ def test_votes_equal_those_of_a_loop(seed: int, k: int) -> None:
 def test_a_bank_smaller_than_k_is_refused(trained: Trained) -> None:
     with pytest.raises(ValueError, match="the bank has"):
         load_evaluation("knn").evaluate(trained, Options(k=100_000))
+
+
+def test_an_evaluation_is_read_by_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def evaluate(trained, options): ...")
+    with pytest.raises(ValueError, match=r"mine\.py: wants `Options` and"):
+        read_evaluation(file)
+    other = tmp_path / "other.py"
+    other.write_text(
+        "from __future__ import annotations\n"
+        "from pydantic import PositiveInt\n"
+        "from pg_platform.config.section import Section\n"
+        "class Options(Section):\n    k: PositiveInt = 3\n"
+        "def evaluate(trained, options): ...\n"
+    )
+    assert read_evaluation(other) is read_evaluation(other)
+    assert read_evaluation(other).Options().model_dump() == {"k": 3}
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
