@@ -142,8 +142,10 @@ def as_images(given: Pictures | None, experiment: Experiment, split: Split) -> I
     match given:
         case None:
             return open_images(experiment.data, split)
-        case "train" | "val":
-            return open_images(experiment.data, given)
+        case "train":
+            return open_images(experiment.data, "train")
+        case "val":
+            return open_images(experiment.data, "val")
         case str() | os.PathLike():
             return open_images(_folder(absolute(os.fspath(given)), experiment), split)
         case Tensor():
