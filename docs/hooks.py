@@ -56,9 +56,6 @@ points share: the keys of [an experiment](experiment.md) except `seed` and `reso
 reported. `pg_platform/sweep/sweep.schema.json` holds the same for editors.
 """
 
-LATER = "docs/plugins.md"
-"""A page that is linked and may not be written yet."""
-
 Schema = Mapping[str, Any]
 
 
@@ -76,12 +73,8 @@ class Doctests(Extension, Preprocessor):
 
 
 def on_config(config: Any) -> Any:
-    """Let pages have the examples of docstrings; leave out the page that may not be there."""
+    """Let pages have the examples of docstrings."""
     config.markdown_extensions.append(Doctests())
-    if not (ROOT / LATER).is_file():
-        for entry in config.nav:
-            if isinstance(parts := next(iter(entry.values())), list):
-                parts[:] = [part for part in parts if Path(LATER).name not in part.values()]
     return config
 
 
@@ -116,8 +109,6 @@ def _link(uri: str, link: re.Match[str]) -> str:
         return link[0]
     source = next((file for file, page in PAGES.items() if page == uri), f"docs/{uri}")
     file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    if file == LATER and not (ROOT / LATER).is_file():
-        return text
     if not file.startswith("docs/") and file not in PAGES:
         return text if (ROOT / file).exists() else link[0]
     page = PAGES.get(file, file.removeprefix("docs/"))

@@ -519,7 +519,7 @@ class CustomMethod(Custom):
         "contrast": "(text, image) -> loss, top1",
         "networks": "() -> modules that torch.compile takes",
         "resting": "(epoch) -> parameters that do not learn in it",
-        "play": "(views) -> Played",
+        "play": "(views) -> GameOutput",
         "features": "(images) -> features (batch, width)",
     }
 

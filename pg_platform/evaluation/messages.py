@@ -33,7 +33,7 @@ Pictures = Tensor | Image.Image | Sequence[Image.Image] | str | os.PathLike[str]
 class SplitMessages:
     """The decided messages about n images in the plain view, on the CPU.
 
-    `ids` (n, patches, symbols per patch) int64 and `gate` (n, patches) bool as of `Played`,
+    `ids` (n, patches, symbols per patch) int64 and `gate` (n, patches) bool as of `GameOutput`,
     `importance` (n, patches), `labels` (n,) int64 with -1 where an image has none.
     """
 
