@@ -24,8 +24,6 @@ from tests.local_sweeps import (
     written,
 )
 
-pytestmark = pytest.mark.slow
-
 PACKAGE = Path(pg_platform.__file__).parent
 
 

@@ -13,8 +13,6 @@ from pg_platform.driver.resume import Retry
 from pg_platform.store.store import Store
 from tests.local_sweeps import command, empty_home, kept, play, report, sweeps, trials, written
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
