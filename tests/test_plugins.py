@@ -467,7 +467,7 @@ class TestErrors:
         )
         done = command(folder / "home", "pg-sweep", str(file), "--dry-run")
         assert done.exit_code == 2
-        assert "f.yaml:2:56: experiment.speaker.rank.target: no x.py in" in done.stderr
+        assert "f.yaml:2:53: experiment.speaker.rank.target: no x.py in" in done.stderr
         assert "Traceback" not in done.stderr
 
     @pytest.mark.parametrize(

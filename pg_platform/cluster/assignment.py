@@ -32,3 +32,11 @@ def request(resources: Resources) -> dict[str, float]:
         "memory": int(resources.gib_per_worker * 2**30),
     }
     return {name: float(amount) for name, amount in wanted.items() if amount}
+
+
+class LostError(RuntimeError):
+    """A trial was ended by what may pass, as the death of a process; its text is that of `told`."""
+
+
+class LastingError(RuntimeError):
+    """A trial was ended by what would come again; its text is that of `told`."""

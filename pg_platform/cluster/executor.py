@@ -29,14 +29,6 @@ from pg_platform.sweep.trials import trial_folder
 Trainable = Callable[[dict[str, Any]], None]
 
 
-class LostError(RuntimeError):
-    """A trial was ended by what may pass, as the death of a process; its text is that of `told`."""
-
-
-class LastingError(RuntimeError):
-    """A trial was ended by what would come again; its text is that of `told`."""
-
-
 def in_process(resources: Resources) -> Trainable:
     """A trainable with one worker, which trains in the trial's own process.
 

@@ -16,7 +16,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from pg_platform.cluster.executor import LostError
+from pg_platform.cluster.assignment import LostError
 from pg_platform.driver.control import INTERRUPTS
 from pg_platform.driver.scheduler import Conductor
 from pg_platform.sweep.trials import Trial

@@ -14,8 +14,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util import get_current_placement_group
 
-from pg_platform.cluster.assignment import Assignment, request
-from pg_platform.cluster.executor import LastingError, LostError
+from pg_platform.cluster.assignment import Assignment, LastingError, LostError, request
 from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.cluster.worker_process import Report, experiment_of, play
 from pg_platform.config.experiment import Resources

@@ -13,8 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from pg_platform.cluster.assignment import Assignment
-from pg_platform.cluster.executor import LostError
+from pg_platform.cluster.assignment import Assignment, LostError
 from pg_platform.cluster.stop_flag import StopPoll
 from pg_platform.config.experiment import Experiment
 from pg_platform.training.failures import lasting, told

@@ -26,7 +26,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from pg_platform.config.errors import Problem, meant
-from pg_platform.config.paths import Location, absolute, path_keys, with_absolute_paths
+from pg_platform.config.paths import absolute, path_keys, with_absolute_paths
 from pg_platform.config.section import Section
 from pg_platform.config.validation import SectionOf
 from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node
@@ -36,6 +36,8 @@ _OURS = ("pg_platform", "evals")
 _MODULE = "torch.nn.modules.module.Module"
 _LOADED: dict[str, str] = {}
 """The hash of the source from which each module was imported here."""
+_ROOTS: set[str] = set()
+"""The folders that were put on sys.path here: what lies there is not installed."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,7 @@ def import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise ValueError(f"no file {file}")
     root, name = str(file.parent), f"file:{file}"
-    if root not in sys.path:
-        sys.path.append(root)
+    _put_on_path(root)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None, "a .py file has a loader"
     assert spec.loader is not None, "a .py file has a loader"
@@ -128,7 +129,9 @@ def _file(root: str | Path, module: str) -> Path | None:
 
 def _refuse_unknown(module: str, folders: Sequence[str]) -> None:
     with suppress(ModuleNotFoundError, ValueError):
-        if importlib.util.find_spec(module) is not None:
+        spec = importlib.util.find_spec(module)
+        place = str(spec.origin) if spec is not None else ""
+        if place and not any(place.startswith(f"{root}{os.sep}") for root in _ROOTS):
             return
     file, places = f"{module.replace('.', '/')}.py", " or ".join(folders)
     raise ValueError(f"no {file} in {places}, and no installed package has {module}")
@@ -188,8 +191,7 @@ def _hash(files: Mapping[str, Path]) -> str:
 def _imported(name: str, files: Mapping[str, Path], source: str, root: str | None) -> ModuleType:
     """The module; one that was imported from another text is imported again."""
     if root is not None:
-        if root not in sys.path:
-            sys.path.append(root)  # at the end: a file called as a library is not to replace it
+        _put_on_path(root)
         if _LOADED.get(name, source) != source:
             for each in files:
                 sys.modules.pop(each, None)
@@ -204,6 +206,13 @@ def _imported(name: str, files: Mapping[str, Path], source: str, root: str | Non
             raise ValueError(f"{file} is called as {there}, which is imported; rename it")
     _LOADED[name] = source
     return module
+
+
+def _put_on_path(root: str) -> None:
+    """At the end: a file that is called as a library is not to stand in for it."""
+    if root not in sys.path:
+        sys.path.append(root)
+        _ROOTS.add(root)
 
 
 @contextmanager
@@ -251,7 +260,7 @@ class Custom(Section):
     """Whether it is to be a torch.nn.Module."""
 
     kind: Literal["custom"]
-    folder: Location | None = None
+    folder: str | None = None
     target: str
     source: str | None = None
     options: Annotated[SerializeAsAny[Section], SectionOf(_section)] = Field(

@@ -176,7 +176,8 @@ def _finding(details: ErrorDetails, section: type[BaseModel], root: Branch) -> F
     match details["type"]:
         case "extra_forbidden":
             parent = trace(section, details["loc"][:-1], root)
-            return Finding(path, _unknown(parent, str(path[-1])), unknown=True)
+            message = _unknown(parent, str(path[-1]), at(root, parent.path))
+            return Finding(path, message, unknown=True)
         case "missing":
             return Finding(path, "is missing")
         case "value_error" if isinstance(wrong := context["error"], Wrong):
@@ -191,9 +192,13 @@ def _finding(details: ErrorDetails, section: type[BaseModel], root: Branch) -> F
     return Finding(path, wanted if node is None else f"{wanted}, got {shown(node)}")
 
 
-def _unknown(parent: Traced, key: str) -> str:
+def _unknown(parent: Traced, key: str, beside: Node | None) -> str:
     known = [name for section in parent.sections for name in section.model_fields]
     deeper = [name for section in parent.sections for name in dotted_keys(section)]
+    fields = [field for section in parent.sections for field in section.model_fields.items()]
+    for name, field in fields:
+        for chosen in _chosen(field, beside):
+            deeper += dotted_keys(chosen, f"{name}.")
     near = closest(key, known + deeper)
     remedy = f"did you mean '{near}'?" if near else f"known keys: {', '.join(known) or 'none'}"
     return f"unknown key; {remedy}"
