@@ -26,7 +26,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from pg_platform.config.errors import Problem, meant
-from pg_platform.config.paths import Location, absolute, path_keys, with_absolute_paths
+from pg_platform.config.paths import absolute, path_keys, with_absolute_paths
 from pg_platform.config.section import Section
 from pg_platform.config.validation import SectionOf
 from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node
@@ -260,7 +260,7 @@ class Custom(Section):
     """Whether it is to be a torch.nn.Module."""
 
     kind: Literal["custom"]
-    folder: Location | None = None
+    folder: str | None = None
     target: str
     source: str | None = None
     options: Annotated[SerializeAsAny[Section], SectionOf(_section)] = Field(
