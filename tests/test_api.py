@@ -24,6 +24,7 @@ from pg_platform.evaluation.messages import play_images
 from tests.local_sweeps import command, written
 from tests.small import environment, write_experiment
 
+DIGITS = Path(__file__).parents[1] / "examples" / "digits.yaml"
 HEAVY = {"torch", "ray", "mlflow", "pandas", "numpy", "scipy", "sklearn", "matplotlib", "rich"}
 PARTS = {"pg_platform.api", "pg_platform.config.errors"}
 
@@ -241,7 +242,7 @@ def test_what_is_wrong_is_raised_by_its_kind(run: pg.Run, home: Path, tmp_path: 
     data = {"kind": "image_folder", "path": str(tmp_path / "gone"), "image_size": 16}
     sets = {"data": data, "epochs": 1}
     with pytest.raises(pg.DataError, match="gone"):
-        pg.train(pg.load_experiment(write_experiment(tmp_path, sets)), local=True, home=home)
+        pg.train(pg.load_experiment(DIGITS, sets), local=True, home=home)
     with pytest.raises(pg.DataError, match=r"no folder .*gone"):
         run.messages(tmp_path / "gone")
     with pytest.raises(pg.CheckpointError, match="no checkpoint here"):

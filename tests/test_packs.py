@@ -163,7 +163,7 @@ class TestInterrupted:
         source = folder(tmp_path / "source")
         file, dest = write_yaml(tmp_path / "e.yaml", source), tmp_path / "killed"
         command = [
-            *(sys.executable, "-c", "from pg_platform.pg_pack import pack; pack()"),
+            *(sys.executable, "-c", "from pg_platform.cli.pack import pack; pack()"),
             *(str(file), str(dest), "--shard-images", "8"),
         ]
         assert killed_after_a_line(command)

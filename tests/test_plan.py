@@ -27,7 +27,7 @@ NOT_DECIDING = ("resources.", "checkpoints.", "data.path", "data.val_path", "dat
 
 
 WORDS = (
-    *("bf16", "linear", "epoch", "same", "soft", "difference", "minimax"),
+    *("bf16", "cpu", "linear", "epoch", "same", "soft", "difference", "minimax"),
     *("post", "relu", "scaled", "detached", "sum", "all_but_vectors"),
 )
 """A second choice for each key that has some words to choose from."""

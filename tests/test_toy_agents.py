@@ -142,7 +142,7 @@ def _metrics() -> set[FunctionType]:
     modules = [
         importlib.import_module(f"pg_platform.language.{one.name}")
         for one in pkgutil.iter_modules(pg_platform.language.__path__)
-        if one.name not in ("ablations", "elcc")  # no metrics; `audit` and `export` use them
+        if one.name not in ("ablations", "corpus", "elcc")  # no metrics
     ]
     own = {
         function
