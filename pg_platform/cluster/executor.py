@@ -17,13 +17,19 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pg_platform.cluster.assignment import Assignment, request
-from pg_platform.cluster.ray_cluster import DRIVER_RESOURCE, Drains, check_capacity, ray_cluster
+from pg_platform.cluster.ray_cluster import (
+    DRIVER_RESOURCE,
+    ClusterError,
+    Drains,
+    check_capacity,
+    ray_cluster,
+)
 from pg_platform.cluster.stop_flag import StopFlags
 from pg_platform.cluster.tune_callback import TuneCallback
 from pg_platform.config.experiment import Resources
 from pg_platform.driver.control import INTERRUPTS, Control, obey
 from pg_platform.driver.scheduler import Scheduler, Segment, Waiting
-from pg_platform.driver.watchdog import DriverGuard
+from pg_platform.driver.watchdog import GOES_ON, DriverGuard
 from pg_platform.sweep.trials import trial_folder
 
 Trainable = Callable[[dict[str, Any]], None]
@@ -108,8 +114,11 @@ class RayExecutor:
         guard.turn()
         try:
             self._tuner(scheduler, resources, callback, flags).fit()
-        except (RayError, tune.TuneError, RuntimeError, OSError):
+        except (RayError, tune.TuneError, RuntimeError, OSError) as error:
             INTERRUPTS.watchdog.settle()  # where Ray has died that is what is told
+            if isinstance(error, RayError):
+                told = str(error).partition("\n")[0]
+                raise ClusterError(f"Ray failed: {told}; {GOES_ON}") from error
             raise
 
     def _tuner(

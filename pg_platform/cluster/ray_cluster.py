@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from pg_platform.config.errors import InfrastructureError
 from pg_platform.driver.control import INTERRUPTS, Interrupted
@@ -146,8 +146,8 @@ def ray_cluster() -> Iterator[Health]:
             _start_private()
         INTERRUPTS.install()
         health = Health(address)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        raise ClusterError(f"Ray cannot be reached: {error}") from error
+    except (RayError, ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"Ray cannot be reached: {error}; {GOES_ON}") from error
     except SystemExit as error:  # Ray's own handler of SIGTERM, while it started
         raise Interrupted from error
     with ExitStack() as at_exit:
