@@ -18,12 +18,10 @@ from pg_platform.config.paths import recipe_names, sweeps
 from pg_platform.sweep.load import load_experiment, load_sweep
 from tests.small import merged
 
-CLOSE, CLOSE_WHEN_DEEP = 1e-4, 3e-4
-"""Of the norm of a parameter's gradient. Through the 50 layers of a ResNet-50 float32 was seen to
-lose 1e-4 to 2e-4."""
-FEW = 1e-3
-"""Decisions of all that may lie within rounding of their threshold: over the one colour of a
-digit's background a pooling has many equals to choose from (4e-4 at 224 px)."""
+CLOSE = 1e-4
+"""Of the norm of a parameter's gradient."""
+FEW = 1e-5
+"""Decisions of all that may lie within rounding of their threshold."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MANY_DRAWS = 100
 FEW_VALUES, MOST_VALUES = 20_000, 65_536
@@ -49,17 +47,13 @@ def small_forms() -> dict[str, list[Experiment]]:
 
 
 def drawn(count: int, values: int) -> dict[str, Experiment]:
-    """Widths from 4 to 20, with those that no vector of a CPU holds, sides and batches.
-
-    With 1 to 3 channels 3 of 100 networks had a gradient that was off by up to 1.8e-4: the sums are
-    in double, and what is lost is lost in the float32 of the activations.
-    """
+    """Widths from 1 to 20, with those that no vector of a CPU holds, sides and batches."""
     chance = random.Random(0)
     cases: dict[str, Experiment] = {}
     base = load_experiment(EXAMPLES / "digits.yaml", ())
     while len(cases) < count:
         side, batch = chance.choice([16, 24, 32, 40, 48, 64]), chance.randint(16, 64)
-        vision, rank = chance.randint(4, 20), chance.randint(4, 20)
+        vision, rank = chance.randint(1, 20), chance.randint(1, 20)
         if side**2 * batch > values:
             continue
         changes = {
@@ -73,7 +67,7 @@ def drawn(count: int, values: int) -> dict[str, Experiment]:
     return cases
 
 
-def spoilt(cases: Mapping[str, Experiment], close: float = CLOSE) -> dict[str, dict[str, Any]]:
+def spoilt(cases: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
     """Those whose process dies, or whose gradients are not those of double."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.against_double"],
@@ -84,13 +78,13 @@ def spoilt(cases: Mapping[str, Experiment], close: float = CLOSE) -> dict[str, d
         check=True,
     )
     became = [json.loads(line) for line in done.stdout.splitlines()]
-    return {name: told for name, told in zip(cases, became, strict=True) if not kept(told, close)}
+    return {name: told for name, told in zip(cases, became, strict=True) if not kept(told)}
 
 
-def kept(told: Mapping[str, Any], close: float) -> bool:
+def kept(told: Mapping[str, Any]) -> bool:
     """Whether a step came to its end, with the gradients of double."""
     return "died" not in told and (
-        told["error"] < close and told["loss"] < CLOSE and told["decided"] < FEW
+        told["error"] < CLOSE and told["loss"] < CLOSE and told["decided"] < FEW
     )
 
 
@@ -108,28 +102,40 @@ def test_gradients_of_what_ships_are_those_of_double() -> None:
 
 def test_gradients_of_drawn_networks_are_those_of_double() -> None:
     narrow = {
+        "batch_size": 16,
         "data": {"image_size": 64},
         "speaker": {"patch_size": 8, "rank": {"width": 4}},
         "listener": {"vision": {"width": 4}},
     }
-    example = load_experiment(EXAMPLES / "digits.yaml", ())
-    crashed = in_float32(example, {**narrow, "batch_size": 16})  # in channels_last
-    assert spoilt({"crashed": crashed} | drawn(5, FEW_VALUES)) == {}
-    vision = {"kind": "resnet50", "width": 8}
-    small = {"batch_size": 16, "data": {"image_size": 64}, "speaker": {"patch_size": 8}}
-    deep = in_float32(example, {**small, "listener": {"vision": vision}})
-    assert spoilt({"resnet50": deep}, CLOSE_WHEN_DEEP) == {}
+    crashed = in_float32(load_experiment(EXAMPLES / "digits.yaml", ()), narrow)
+    assert spoilt({"crashed in channels last": crashed} | drawn(8, FEW_VALUES)) == {}
+
+
+@pytest.mark.slow
+def test_gradients_of_a_narrow_resnet50_are_those_of_double() -> None:
+    """Not reached yet: 1.05e-4 was seen (bn1.bias of the listener), on a CPU with AVX2."""
+    changes = {
+        "batch_size": 16,
+        "data": {"image_size": 32},
+        "listener": {"vision": {"kind": "resnet50", "width": 4}},
+    }
+    deep = in_float32(load_experiment(EXAMPLES / "digits.yaml", ()), changes)
+    assert spoilt({"resnet50": deep}) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_gradients_of_many_drawn_networks_are_those_of_double() -> None:
+    """Not reached yet: 3 of 100 were off by up to 1.8e-4, those of 1 to 3 channels."""
     assert spoilt(drawn(MANY_DRAWS, MOST_VALUES)) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_gradients_of_all_that_ships_are_those_of_double() -> None:
+    """Not reached yet: `paper` and `official` keep their digits (2e-5), but 4e-4 of the decisions
+    of their networks at 224 px lie within rounding of the threshold.
+    """
     cases = {name: in_float32(load_recipe(name), {"batch_size": 16}) for name in recipe_names()}
     for name, forms in small_forms().items():
         for which, form in enumerate(forms):
