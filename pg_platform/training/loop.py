@@ -87,15 +87,15 @@ def _train(  # noqa: PLR0913 - all that a run is
         journal.restart(progress.rows)
     if progress.rows:
         report(progress.rows)
-    stops, saves, beats = (Agreement(place) for _ in range(3))
+    agreed = Agreement(place, questions=3)
 
     def asked(step: int) -> bool:
         if place.world > 1 and step % STOP_POLL_STEPS:
             return False
-        stop = stops(should_stop())
-        if saves(should_save()):
+        stop, save, beat = agreed(should_stop(), should_save(), pulse.due())
+        if save:
             learner.save(folder, progress)
-        if beats(pulse.due()):
+        if beat:
             pulse.beat()
         return stop
 

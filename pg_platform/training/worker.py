@@ -45,27 +45,28 @@ class Worker:
 
 
 class Agreement:
-    """Rank 0's answers to one question, on every worker, without a wait for the device.
+    """Rank 0's answers to some questions, on every worker, without a wait for the device.
 
-    Each call broadcasts the new answer and gives that of the call before, which has arrived since.
+    Each call broadcasts the new answers and gives those of the call before, which have arrived
+    since.
     """
 
-    def __init__(self, place: Worker) -> None:
+    def __init__(self, place: Worker, questions: int) -> None:
         self.place = place
         self.pinned = place.device.type == "cuda"
-        self.answer = torch.zeros(1, pin_memory=self.pinned)
+        self.answers = torch.zeros(questions, pin_memory=self.pinned)
         self.arrived: torch.cuda.Event | None = None
 
-    def __call__(self, mine: bool) -> bool:  # noqa: FBT001
-        """The answer that rank 0 gave at the call before; with one worker the one given now."""
+    def __call__(self, *mine: bool) -> tuple[bool, ...]:
+        """The answers that rank 0 gave at the call before; with one worker those given now."""
         if self.place.world == 1:
             return mine
         if self.arrived is not None:
             self.arrived.synchronize()
-        agreed = bool(self.answer)
-        flag = torch.tensor([float(mine)]).to(self.place.device, non_blocking=True)
-        dist.broadcast(flag, src=0)
-        self.answer.copy_(flag, non_blocking=True)
+        agreed = tuple(bool(answer) for answer in self.answers)
+        flags = torch.tensor(mine, dtype=torch.float32).to(self.place.device, non_blocking=True)
+        dist.broadcast(flags, src=0)
+        self.answers.copy_(flags, non_blocking=True)
         if self.pinned:
             self.arrived = torch.cuda.Event()
             self.arrived.record()
