@@ -54,7 +54,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = [name for name in PARTS if options.only in (None, name)]
     seconds = 60 * options.minutes / sum(PARTS[name][1] for name in chosen)
-    about = machine(torch.device(options.device), options.minutes)
+    about = machine(torch.device(options.device), options.minutes, options.commit)
     parts: dict[str, dict[str, Any]] = {}
     for name in chosen:
         print(f"{name}: up to {seconds * PARTS[name][1]:.0f} s", flush=True)
@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu-kit"), help="where the tables go")
     parser.add_argument("--only", choices=PARTS, help="one part, which gets all the time")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--commit", help="of this checkout, where it is a copy without .git")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -129,7 +130,7 @@ def _part(options: argparse.Namespace) -> int:
     now = time.monotonic()
     sheet = Sheet(
         file=options.out / f"{options.part}.jsonl",
-        device=torch.device(options.device),
+        device=torch.device("cuda", 0) if options.device == "cuda" else torch.device("cpu"),
         ends_at=now + options.seconds,
         seconds=options.seconds,
         scratch=scratch,

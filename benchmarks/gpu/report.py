@@ -16,11 +16,11 @@ import torchvision
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def machine(device: torch.device, minutes: float) -> dict[str, str]:
+def machine(device: torch.device, minutes: float, commit: str | None) -> dict[str, str]:
     """What a reader must know of where the figures are from."""
     facts = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _printed(["git", "describe", "--always", "--dirty"], ROOT) or "unknown",
+        "commit": commit or _printed(["git", "describe", "--always", "--dirty"], ROOT) or "unknown",
         "minutes": f"{minutes:g}",
         "device": "cpu",
         "python": platform.python_version(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, device
+import torch
+from torch import Tensor
 
 from pg_platform.config.experiment import Experiment
 from pg_platform.config.paths import RECIPES
@@ -57,9 +59,13 @@ def at_paper_size(recipe: str, batch: int, *changes: str) -> Experiment:
     return load_experiment(RECIPES / f"{recipe}.yaml", (*sizes, *changes))
 
 
+@dataclass(frozen=True)
 class SameNoise(Noise):
     """Draws of the CPU on any device, so that two devices can be compared."""
 
+    dtype: torch.dtype = torch.float32
+    """Logarithms of float32 draws differ between devices by what double is compared for."""
+
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        drawn = Noise(self.seed, self.step, self.rows, device("cpu")).uniform(name, shape)
-        return drawn.to(self.device)
+        drawn = Noise(self.seed, self.step, self.rows, torch.device("cpu")).uniform(name, shape)
+        return drawn.to(self.device, self.dtype)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pg_platform.data.upload import constant
+
 BLUR_SIGMA = (0.1, 2.0)
 """Standard deviation of the blur in pixels of an image of BLUR_SIZE; it scales with the image."""
 
@@ -52,7 +54,7 @@ def hue(pixels: Tensor, shift: Tensor) -> Tensor:
     sextant.copysign_(green - blue)  # -3 to 3
     lacking_all = least.sub_(chroma)
 
-    own = torch.tensor([0.0, 2.0, -2.0], device=pixels.device).view(1, 3, 1, 1)
+    own = constant((0.0, 2.0, -2.0), pixels.device).view(1, 3, 1, 1)
     turn = (6 * shift - own + 3).remainder_(6) - 3
     # 3 - | |x| - 3 | is the distance from 0 on a circle of 6, for x from -6 to 6
     near = torch.add(sextant, turn, out=pixels).abs_().sub_(3).abs_().clamp_(1, 2)

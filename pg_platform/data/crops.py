@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from pg_platform.config.experiment import Crop
+from pg_platform.data.upload import upload
 
 TRIES = 10
 CROP_DRAWS = 2 * TRIES + 2
@@ -74,7 +75,7 @@ def cut_batch(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
     two products of matrices, on the device of `pixels`.
     """
     count, channels, height, width = pixels.shape
-    boxes = boxes.to(pixels.device)
+    boxes = upload(boxes, pixels.device)
     rows = _weights(boxes[:, 0], boxes[:, 2], height, size)  # (n, size, height)
     columns = _weights(boxes[:, 1], boxes[:, 3], width, size)
     wide = pixels.float().view(count, channels * height, width) @ columns.mT

@@ -16,6 +16,7 @@ from pg_platform.data.decoding import Decoder
 from pg_platform.data.images import Images
 from pg_platform.data.listing import name_hash
 from pg_platform.data.sizes import EVALUATION_BATCH, check_pool, steps_in
+from pg_platform.data.upload import upload
 from pg_platform.data.views import Draws, draw_views, finish, normalize
 
 __all__ = [
@@ -154,7 +155,7 @@ def _cut(
         # All of them live on the device from the first batch on, and are cut there.
         pixels = images.pixels = images.pixels.to(device)
         for one in cuts:
-            chosen = pixels[one.positions.to(device, non_blocking=pixels.is_cuda)]
+            chosen = pixels[upload(one.positions, device)]
             yield [_cut_in_memory(chosen, own, law, size) for own in one.uniform], one.positions
     else:
         for views, shown in Decoder(images, images.pixels, law, size).views(cuts, device):

@@ -13,6 +13,7 @@ from torch import Tensor
 from pg_platform.config.experiment import ColorJitter, ListenerView, SpeakerView, Views
 from pg_platform.data import colours
 from pg_platform.data.crops import CROP_DRAWS
+from pg_platform.data.upload import constant, upload
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels: every view ends normalised by them."""
@@ -86,8 +87,8 @@ def normalize(pixels: Tensor) -> Tensor:
 
 def _normal(device: torch.device) -> tuple[Tensor, Tensor]:
     """(3, 1, 1) each: what is subtracted, and by what the rest is multiplied."""
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    return mean, 1 / torch.tensor(STD, device=device).view(3, 1, 1)
+    mean = constant(MEAN, device).view(3, 1, 1)
+    return mean, 1 / constant(STD, device).view(3, 1, 1)
 
 
 _Rows = slice | list[int]
@@ -129,8 +130,7 @@ def _changed(part: Tensor, rows: slice, change: _Change) -> Tensor:
         return part
     if len(chosen) == len(part):
         return change.apply(part, rows)
-    there = torch.tensor(chosen) - rows.start
-    there = there.to(part.device, non_blocking=part.is_cuda)
+    there = upload(torch.tensor(chosen) - rows.start, part.device)
     return part.index_copy_(0, there, change.apply(part[there], chosen))
 
 
@@ -145,7 +145,7 @@ def _changes(
     bands = colours.blur_weights(sigma, width)
 
     def blurred(pixels: Tensor, rows: _Rows) -> Tensor:
-        return colours.blur(pixels, bands[rows].to(pixels.device, non_blocking=pixels.is_cuda))
+        return colours.blur(pixels, upload(bands[rows], pixels.device))
 
     return [
         _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
@@ -176,5 +176,5 @@ def _jitter_factors(uniform: Tensor, strengths: ColorJitter) -> Tensor:
 def _jitter(
     change: Callable[[Tensor, Tensor], Tensor], factors: Tensor, pixels: Tensor, rows: _Rows
 ) -> Tensor:
-    own = factors[rows].to(pixels.device, non_blocking=pixels.is_cuda)
+    own = upload(factors[rows], pixels.device)
     return change(pixels, own.view(-1, 1, 1, 1))

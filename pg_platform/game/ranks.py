@@ -7,7 +7,6 @@ from typing import assert_never
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_small
 
 from pg_platform.config.experiment import (
@@ -52,10 +51,28 @@ class PatchRank(nn.Module):
             features = features.float()
             if features.ndim == 4:
                 features = features.permute(0, 2, 3, 1)
-                scores = self.score(features).permute(0, 3, 1, 2)  # (batch, 1, h, w)
-                return F.adaptive_avg_pool2d(scores, self.grid).flatten(1)
+                return pooled(self.score(features).squeeze(3), self.grid).flatten(1)
             scored: Tensor = self.score(features)
             return scored.squeeze(2)
+
+
+def pooled(scores: Tensor, grid: int) -> Tensor:
+    """Means (batch, grid, grid) of scores (batch, h, w), over the parts of adaptive pooling.
+
+    Two products of matrices: the gradient of torch's own varies from run to run on a GPU.
+    """
+    height, width = scores.shape[1:]
+    if height == width == grid:
+        return scores
+    return _shares(height, grid, scores) @ scores @ _shares(width, grid, scores).mT
+
+
+def _shares(length: int, grid: int, like: Tensor) -> Tensor:
+    """(grid, length): what share of each cell each place of a line has."""
+    cell = torch.arange(grid, device=like.device)[:, None]
+    place = torch.arange(length, device=like.device)
+    inside = (place >= cell * length // grid) & (place < -(-(cell + 1) * length // grid))
+    return inside.to(like.dtype) / inside.sum(dim=1, keepdim=True)
 
 
 def standardised(scores: Tensor) -> Tensor:

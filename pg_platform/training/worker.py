@@ -80,7 +80,9 @@ def local_worker(resources: Resources) -> Worker:
     """
     check_device(resources)
     torch.set_num_threads(resources.cpus_per_worker)
-    device = torch.device(_device_type(resources))
+    kind = _device_type(resources)
+    # the memory of a GPU is limited by its number; Ray shows a worker its own alone
+    device = torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
     hold_to_share(resources, device)
     return Worker(device)
 
