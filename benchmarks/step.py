@@ -103,6 +103,7 @@ def experiment(recipe: str, batch: int, *, plain: bool = False) -> Experiment:
     settings |= {"batch_size": batch, "data": {"kind": "shapes", "image_size": SIDE}}
     settings["speaker"]["patch_size"] = PATCH
     settings["precision"] = "float32" if plain else "auto"
+    settings["resources"]["cuda_graph"] = not plain
     return Experiment.model_validate(settings)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from pg_platform.data.images import open_images
 from pg_platform.methods import build
 from pg_platform.training import checkpoint
 from pg_platform.training.checkpoint import Progress
+from pg_platform.training.cuda_graph import StepGraph
 from pg_platform.training.history import Journal, Outcome, Row
 from pg_platform.training.learner import Learner
 from pg_platform.training.loop import STOP_POLL_STEPS, train
@@ -263,6 +266,21 @@ def test_a_pool_larger_than_the_split_is_refused_before_the_first_step(tmp_path:
     experiment = Experiment.model_validate(merged(SMALL, {"validation": {"pool_size": 4000}}))
     with pytest.raises(ValueError, match=r"validation\.pool_size is 4000 and .* has \d+ images"):
         play(experiment, tmp_path)
+
+
+def test_a_learner_that_nobody_holds_is_gone_at_once(experiment: Experiment) -> None:
+    """No circle keeps its networks, nor the step that a GPU has recorded, until a collection."""
+    gc.disable()
+    try:
+        learner = Learner(experiment, Worker(torch.device("cpu")))
+        learner.gradients.graph = StepGraph(learner.method)
+        progress = Progress()
+        learner.step(next(learner.batches(progress)), progress)
+        watched = [weakref.ref(each) for each in (learner.method, learner.gradients)]
+        del learner
+        assert [each() for each in watched] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:

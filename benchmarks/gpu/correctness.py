@@ -35,6 +35,7 @@ NUDGE = 1e-7
 """How far, relatively, weights start from others to see what rounding alone makes of losses."""
 
 STEPS = 6
+RECORDED_STEPS = 20
 
 
 def correctness(sheet: Sheet) -> None:
@@ -42,6 +43,7 @@ def correctness(sheet: Sheet) -> None:
     checks: dict[str, Callable[[], None]] = {
         "soft ranks": partial(_soft_ranks, sheet),
         "a step waits for nothing": partial(_no_sync, sheet),
+        "a recorded step": partial(_recorded, sheet),
         "modules, float32": partial(_modules, sheet, torch.float32, FLOAT32),
         "modules, double": partial(_modules, sheet, torch.float64, DOUBLE),
         "micro-batches": partial(_micro_batches, sheet),
@@ -52,7 +54,7 @@ def correctness(sheet: Sheet) -> None:
         "out of memory": partial(_out_of_memory, sheet),
         "compile": partial(_compile, sheet),
     }
-    compiler_seconds = 150.0 if sheet.small else 60.0
+    compiler_seconds = 150.0 if sheet.small else 40.0
     each(sheet, dict(list(checks.items())[:-1]))
     each(sheet, {"compile": checks["compile"]}, wants=compiler_seconds)
 
@@ -89,6 +91,44 @@ def _no_sync(sheet: Sheet) -> None:
             for _ in range(STEPS):
                 learner.step(next(batches), progress)
         sheet.check(f"{name}: a step waits for nothing", passed=True, found=f"{STEPS} steps")
+
+
+def _recorded(sheet: Sheet) -> None:
+    """Steps repeated as one launch, against the same steps kernel by kernel: weights to the bit."""
+    if sheet.small:
+        sheet.note("a recorded step", "not on a CPU")
+        return
+    for name in _recipes(sheet):
+        weights = {}
+        for word in ("true", "false"):
+            asked = small_recipe(name, f"resources.cuda_graph={word}", "precision=auto")
+            with _deterministic():
+                learner, progress = Learner(asked, Worker(sheet.device)), Progress()
+                batches = _endless(learner)
+                for _ in range(RECORDED_STEPS):
+                    learner.step(next(batches), progress)
+            weights[word] = {key: t.clone() for key, t in learner.method.state_dict().items()}
+            recorded = learner.gradients.graph
+            assert (recorded is not None and recorded.graph is not None) == (word == "true")
+        differing = [
+            key for key, t in weights["true"].items() if not torch.equal(t, weights["false"][key])
+        ]
+        sheet.check(
+            f"{name}: a recorded step is the step, bit for bit",
+            passed=not differing,
+            found=f"{len(differing)} of {len(weights['true'])} tensors differ after "
+            f"{RECORDED_STEPS} steps{': ' + ', '.join(differing[:3]) if differing else ''}",
+        )
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
 
 
 @contextmanager
@@ -183,7 +223,7 @@ def _guard(sheet: Sheet) -> None:
         )
         batches = _endless(learner)
         learner.step(next(batches), progress)
-        before = {name: value.clone() for name, value in learner.method.named_parameters()}
+        before = {name: value.detach().clone() for name, value in learner.method.named_parameters()}
         good = next(batches)
         learner.step(Batch(good.speaker * float("nan"), good.listener, good.index), progress)
         learner.step(next(batches), progress)
@@ -198,15 +238,11 @@ def _guard(sheet: Sheet) -> None:
 
 def _resume(sheet: Sheet) -> None:
     """Two epochs in one go and in two, with deterministic algorithms: the same bits."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True)
-    try:
-        whole, parts = sheet.scratch / "whole", sheet.scratch / "parts"
+    whole, parts = sheet.scratch / "whole", sheet.scratch / "parts"
+    with _deterministic():
         _trained(sheet, whole, None)
         _trained(sheet, parts, 1)
         _trained(sheet, parts, None)
-    finally:
-        torch.use_deterministic_algorithms(mode=False)
     one, other = (load_weights(_newest(folder)) for folder in (whole, parts))
     differing = [name for name in one if not torch.equal(one[name], other[name])]
     sheet.check(

@@ -101,9 +101,11 @@ def each(sheet: Sheet, items: Mapping[str, Callable[[], None]], wants: float = 0
 def timed(sheet: Sheet, call: Callable[[], object], seconds: float) -> dict[str, float]:
     """Seconds of a call, waiting for the device: median, fastest, slowest and how often.
 
-    It is called for about `seconds`, at least LEAST_REPEATS times after one that does not count.
+    It is called for about `seconds`, at least LEAST_REPEATS times after two that do not count: at
+    the second one a step is recorded.
     """
     taken: list[float] = []
+    call()
     call()
     wait(sheet.device)
     until = time.perf_counter() + seconds

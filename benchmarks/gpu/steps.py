@@ -33,13 +33,21 @@ def steps(sheet: Sheet) -> None:
             sheet,
             {f"{recipe}, B = {batch}": partial(_ours, sheet, recipe, batch) for batch in batches},
         )
+        each(
+            sheet,
+            {
+                f"{recipe}, kernel by kernel": partial(
+                    _ours, sheet, recipe, baseline, how="kernel by kernel"
+                )
+            },
+        )
     if sheet.small:
         sheet.note("compiled steps", "not on a CPU, where the compiler takes minutes")
         return
     for recipe in RECIPES:
         compiled = {
             f"{recipe}, compiled, B = {BASELINE_BATCH}": partial(
-                _ours, sheet, recipe, BASELINE_BATCH, compiled=True
+                _ours, sheet, recipe, BASELINE_BATCH, how="compiled"
             )
         }
         each(sheet, compiled, wants=COMPILE_SECONDS)
@@ -53,17 +61,20 @@ def _peaks(sheet: Sheet) -> None:
 
 
 def _plain(sheet: Sheet, recipe: str, batch: int) -> None:
-    step = Step(_experiment(sheet, recipe, batch, "precision=float32"), sheet.device, plain=True)
+    changes = ("precision=float32", "resources.cuda_graph=false")
+    step = Step(_experiment(sheet, recipe, batch, *changes), sheet.device, plain=True)
     _told(sheet, f"{recipe}, plain float32, B = {batch}", step, batch)
 
 
-def _ours(sheet: Sheet, recipe: str, batch: int, *, compiled: bool = False) -> None:
-    step = Step(_experiment(sheet, recipe, batch, "precision=auto"), sheet.device)
+def _ours(sheet: Sheet, recipe: str, batch: int, *, how: str = "") -> None:
+    """A form of the step, recorded as one launch but where `how` it runs is given."""
+    changes = ("precision=auto", f"resources.cuda_graph={'false' if how else 'true'}")
+    step = Step(_experiment(sheet, recipe, batch, *changes), sheet.device)
     flops = 3 * forward_flops(step)
-    if compiled:
+    if how == "compiled":
         for network in step.method.networks():
             network.compile()
-    word = "compiled, " if compiled else ""
+    word = f"{how}, " if how else ""
     name = f"{recipe}, {word}{_short(step.dtype)}, B = {batch}"
     images_per_s = _told(sheet, name, step, batch)
     reached = flops * images_per_s / batch

@@ -544,7 +544,9 @@ class Resources(Section):
     `micro_batch` images of a worker's share go through the networks at a time, which bounds the
     memory; the contrast is over the whole batch all the same (Gao et al. 2021). A worker with a
     fraction of a GPU is held to that fraction of its memory. `gib_per_worker` of the host's memory
-    is kept for a worker where Ray places it; 0: nothing is said of memory.
+    is kept for a worker where Ray places it; 0: nothing is said of memory. `cuda_graph` lets a
+    GPU repeat a recorded step, which spares the host thousands of launches; where several workers,
+    micro_batch, compile, fp16 or a class of one's own are in a run, it is not used.
     """
 
     workers: PositiveInt = 1
@@ -556,6 +558,7 @@ class Resources(Section):
     gpus_per_worker: NonNegativeFloat = 0.0
     """A fraction shares a GPU between trials."""
     gib_per_worker: NonNegativeFloat = 0.0
+    cuda_graph: bool = True
 
 
 class Checkpoints(Section):

@@ -55,7 +55,7 @@ def finish(
     """`augment`, then `normalize`, while the pixels are still in the cache."""
     finished = torch.empty(pixels.shape, device=pixels.device)
     mean, scale = _normal(pixels.device)
-    for rows, part in _parts(pixels, _changes(draws, views, own, pixels.shape[3]), together):
+    for rows, part in _parts(pixels, _changes(draws, views, own, pixels), together):
         torch.mul(part.sub_(mean), scale, out=finished[rows])
     return finished
 
@@ -75,7 +75,7 @@ def augment(
     Whether an image is changed is known on the host, so only those that are go through an
     operation, and no device is waited for.
     """
-    changes = _changes(draws, views, own, pixels.shape[3])
+    changes = _changes(draws, views, own, pixels)
     return torch.cat([part for _, part in _parts(pixels, changes, together)])
 
 
@@ -91,7 +91,8 @@ def _normal(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, 1 / constant(STD, device).view(3, 1, 1)
 
 
-_Rows = slice | list[int]
+_Rows = slice | Tensor
+"""Some images of a batch: a run of them, or their numbers on the device."""
 
 
 class _Change(NamedTuple):
@@ -111,8 +112,8 @@ def _parts(
     for start in range(0, len(pixels), together):
         rows = slice(start, min(start + together, len(pixels)))
         part = _floats(pixels[rows])
-        for change in changes:
-            part = _changed(part, rows, change)
+        for change, chosen in zip(changes, _chosen(changes, rows, part.device), strict=True):
+            part = _changed(part, rows, change, chosen)
         yield rows, part
 
 
@@ -123,29 +124,45 @@ def _floats(pixels: Tensor) -> Tensor:
     return pixels.clone()
 
 
-def _changed(part: Tensor, rows: slice, change: _Change) -> Tensor:
+def _chosen(changes: list[_Change], rows: slice, device: torch.device) -> list[Tensor | int]:
+    """The numbers of the rows that each change is chosen for, uploaded together; or all, or none.
+
+    All and none are told by how many they are, for which nothing is uploaded.
+    """
+    numbers = [[row for row in range(rows.start, rows.stop) if c.chosen[row]] for c in changes]
+    whole = rows.stop - rows.start
+    some = [each for each in numbers if 0 < len(each) < whole]
+    if not some:
+        return [len(each) for each in numbers]
+    uploaded = upload(torch.tensor([row for each in some for row in each]), device)
+    parts = iter(uploaded.split([len(each) for each in some]))
+    return [next(parts) if 0 < len(each) < whole else len(each) for each in numbers]
+
+
+def _changed(part: Tensor, rows: slice, change: _Change, chosen: Tensor | int) -> Tensor:
     """`part`, the `rows` of the batch, with a change where it is chosen."""
-    chosen = [row for row in range(rows.start, rows.stop) if change.chosen[row]]
-    if not chosen:
-        return part
-    if len(chosen) == len(part):
-        return change.apply(part, rows)
-    there = upload(torch.tensor(chosen) - rows.start, part.device)
-    return part.index_copy_(0, there, change.apply(part[there], chosen))
+    match chosen:
+        case Tensor():
+            there = chosen - rows.start
+            return part.index_copy_(0, there, change.apply(part[there], chosen))
+        case 0:
+            return part
+    return change.apply(part, rows)
 
 
 def _changes(
-    draws: Draws, views: Views, own: SpeakerView | ListenerView, width: int
+    draws: Draws, views: Views, own: SpeakerView | ListenerView, pixels: Tensor
 ) -> list[_Change]:
     flip, jitter, *factors, grey, blur, sigma, solarize = draws.colour.unbind(1)
     jitters: list[_Change] = []
     if (strengths := views.color_jitter) is not None:
         chosen = jitter < strengths.probability
-        jitters = _jitters(draws.order, chosen, _jitter_factors(torch.stack(factors), strengths))
-    bands = colours.blur_weights(sigma, width)
+        drawn = _jitter_factors(torch.stack(factors), strengths)
+        jitters = _jitters(draws.order, chosen, upload(drawn, pixels.device))
+    bands = upload(colours.blur_weights(sigma, pixels.shape[3]), pixels.device)
 
     def blurred(pixels: Tensor, rows: _Rows) -> Tensor:
-        return colours.blur(pixels, upload(bands[rows], pixels.device))
+        return colours.blur(pixels, bands[rows])
 
     return [
         _Change((flip < views.flip).tolist(), lambda pixels, _: pixels.flip(3)),
@@ -176,5 +193,4 @@ def _jitter_factors(uniform: Tensor, strengths: ColorJitter) -> Tensor:
 def _jitter(
     change: Callable[[Tensor, Tensor], Tensor], factors: Tensor, pixels: Tensor, rows: _Rows
 ) -> Tensor:
-    own = upload(factors[rows], pixels.device)
-    return change(pixels, own.view(-1, 1, 1, 1))
+    return change(pixels, factors[rows].view(-1, 1, 1, 1))

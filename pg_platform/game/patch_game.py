@@ -44,16 +44,17 @@ class PatchGame(nn.Module):
         self.listener = PatchListener(experiment)
         self.loss = ContrastiveLoss(experiment.contrast)
         self.messages_to_check = experiment.discrete
+        self.register_buffer("temperature", torch.zeros(()), persistent=False)
         for norm in batch_norms(self):
             norm.group = experiment.batch_norm_images
 
     def forward(
-        self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
+        self, views: tuple[Tensor, Tensor], *, progress: float | None, noise: Noise
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and detached scalar metrics of a round with sampled messages.
 
         `views` are the speaker's and the listener's pixels, (rows, 3, side, side) each;
-        `progress` is the share of all training steps that is done.
+        `progress` is the share of all training steps that is done, None: as `set_progress` had it.
         """
         text, image, metrics = self.embed(views, progress=progress, noise=noise)
         loss, top1 = self.contrast(text, image)
@@ -78,20 +79,26 @@ class PatchGame(nn.Module):
             yield from self.listener.wide.parameters()
 
     def embed(
-        self, views: tuple[Tensor, Tensor], *, progress: float, noise: Noise
+        self, views: tuple[Tensor, Tensor], *, progress: float | None, noise: Noise
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Embeddings of sampled messages and of images, (rows, out) each, and what was said."""
-        schedule, epochs = self.experiment.speaker.temperature, self.experiment.epochs
-        temperature = symbol_temperature(schedule, progress, epochs)
+        if progress is not None:
+            self.set_progress(progress)
+        temperature = self.get_buffer("temperature")
         message, _ = self.speaker(views[0], temperature, noise)
         if self.messages_to_check:  # once: it waits for the device
             message.assert_discrete()
             self.messages_to_check = False
         said = {
             "message_length": message.lengths().mean(),
-            "symbol_temperature": torch.tensor(temperature),
+            "symbol_temperature": temperature.clone(),
         }
         return self.listener.read(message), self.listener.look(views[1]), said
+
+    def set_progress(self, progress: float) -> None:
+        """What changes in the course of training, for the share of all steps that is done."""
+        schedule, epochs = self.experiment.speaker.temperature, self.experiment.epochs
+        self.get_buffer("temperature").fill_(symbol_temperature(schedule, progress, epochs))
 
     @torch.no_grad()
     def play(self, views: tuple[Tensor, Tensor]) -> GameOutput:

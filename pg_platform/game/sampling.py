@@ -64,7 +64,7 @@ def symbol_temperature(schedule: SymbolTemperature, progress: float, epochs: int
     return schedule.start + (schedule.end - schedule.start) * done
 
 
-def gumbel_softmax(logits: Tensor, temperature: float, uniform: Tensor | None) -> Tensor:
+def gumbel_softmax(logits: Tensor, temperature: float | Tensor, uniform: Tensor | None) -> Tensor:
     """One-hot choices along the last dimension of `logits`, float32 (eq. 5).
 
     With `uniform` draws of the same shape each choice is a sample of softmax(logits); without

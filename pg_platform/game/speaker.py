@@ -111,7 +111,7 @@ class PatchSpeaker(nn.Module):
         self.gates = build_gates(experiment)
 
     def forward(
-        self, images: Tensor, temperature: float, noise: Noise | None
+        self, images: Tensor, temperature: float | Tensor, noise: Noise | None
     ) -> tuple[Message, Tensor]:
         """A message about images (batch, 3, side, side), and importances (batch, patches).
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -14,11 +16,8 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.batch_norm import Part, statistics_of
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
+from pg_platform.training.cuda_graph import Played, StepGraph, Views, graph_fits
 from pg_platform.training.worker import Worker, autocast_dtype
-
-Views = tuple[Tensor, Tensor]
-Played = tuple[Tensor, dict[str, Tensor]]
-"""Loss and metrics."""
 
 
 class Gradients:
@@ -37,11 +36,30 @@ class Gradients:
             self.playing = DistributedDataParallel(
                 method, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
+        self.graph = StepGraph(method) if graph_fits(experiment, place) else None
+        self.played = False
 
     def of(self, views: Views, progress: float, noise: Noise) -> Played:
         """Loss, detached, and metrics of a round; the gradients are multiplied by the scaler."""
         if self.micro_batch is not None:
             return self._of_parts(views, progress, noise, self.micro_batch)
+        if self.graph is None or not self.played:  # the first round looks at its messages
+            self.played = True
+            return self._play(progress, views, noise)
+        self.method.set_progress(progress)
+        try:
+            return self.graph(partial(self._play, None), views, noise)
+        except torch.AcceleratorError as error:
+            self.graph = None
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"this step cannot be recorded for the GPU ({reason}); it runs kernel by kernel, "
+                "with the same results; resources.cuda_graph=false spares the attempt",
+                stacklevel=2,
+            )
+            return self._play(progress, views, noise)
+
+    def _play(self, progress: float | None, views: Views, noise: Noise) -> Played:
         with self.autocast():
             loss, metrics = self.playing(views, progress=progress, noise=noise)
         self.scaler.scale(loss).backward()
