@@ -53,7 +53,7 @@ SWEEP_FILE = """# Sweep files
 Every key that a sweep file may have; a key in **bold** must be given. `experiment` holds what all
 points share: the keys of [an experiment](experiment.md) except `seed` and `resources`, which are
 `seeds` and `resources` at the top of a sweep. [Sweeps](../sweeps.md) says how one is run and
-reported. `pg_platform/sweep/sweep.schema.json` holds the same for editors.
+reported. `pg_platform/config/sweep.schema.json` holds the same for editors.
 """
 
 Schema = Mapping[str, Any]

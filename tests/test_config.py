@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pg_platform.config.experiment import AdamW, Digits, Experiment, ImageFolder, Resources, Sgd
+from pg_platform.config.overrides import load_recipe
 from pg_platform.config.paths import RECIPES
 from pg_platform.config.section import ConfigError, Document
 from pg_platform.sweep.load import load_experiment
@@ -36,14 +37,16 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def test_an_empty_mapping_is_the_defaults(tmp_path: Path) -> None:
-    assert load(tmp_path, "{}") == Experiment()
+def test_a_file_that_names_no_recipe_has_the_recipe_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "{}") == load_recipe("default") != Experiment()
+    assert load(tmp_path, "recipe: photos") == Experiment()
 
 
 def test_a_file_states_differences(tmp_path: Path) -> None:
     experiment = load(
         tmp_path,
         """
+        recipe: photos
         epochs: 3
         data: {kind: image_folder, path: data/imagenet}
         views: {crop: null, speaker: {blur: 0}}
@@ -145,7 +148,23 @@ def test_an_override_may_switch_the_recipe(tmp_path: Path) -> None:
 
 
 RECIPE_DIFFERENCES: dict[str, dict[str, Any]] = {
-    "default": {},
+    "photos": {},
+    "default": {
+        "batch_size": 128,
+        "speaker.symbol.hidden": 128,
+        "speaker.temperature.start": 2.0,
+        "speaker.rank.kind": "conv3",
+        "speaker.rank.width": 16,
+        "listener.text.width": 64,
+        "listener.text.depth": 1,
+        "listener.text.heads": 4,
+        "listener.vision.kind": "conv4",
+        "listener.vision.width": 16,
+        "listener.vision.pool": "flatten",
+        "listener.head.hidden": 256,
+        "listener.head.out": 64,
+        "optimizer.lr": 2e-3,
+    },
     "paper": {
         "data.image_size": 224,
         "speaker.patch_size": 32,
@@ -224,14 +243,15 @@ def test_another_kind_replaces_the_section_of_the_recipe(tmp_path: Path) -> None
     assert experiment.optimizer == AdamW()
 
 
-def test_an_error_in_a_recipe_names_the_recipe(tmp_path: Path) -> None:
+def test_an_error_between_a_recipe_and_the_reader_is_where_the_reader_can_mend_it(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, "recipe: paper", "data={image_size: 28}")
     (problem,) = error.value.problems
-    file, line, _, message = problem.split(":", 3)
-    assert file == str(RECIPES / "paper.yaml")
-    assert "patch_size: 32" in Path(file).read_text().splitlines()[int(line) - 1]
-    assert message.startswith(" speaker.patch_size: wants a divisor of data.image_size 28")
+    assert problem.startswith("--set data={image_size: 28}: speaker.patch_size: wants a divisor of")
+    with pytest.raises(ConfigError, match=r"\.yaml:1:22: batch_size: wants a multiple of"):
+        load(tmp_path, "resources: {workers: 3}")
 
 
 def test_config_imports_nothing_heavy() -> None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from pg_platform.config.experiment import Data, Experiment
+from pg_platform.config.overrides import load_recipe
 from pg_platform.config.section import ConfigError
 from pg_platform.sweep.load import load_sweep
 from pg_platform.sweep.trials import Trial, compact, plan, short_labels, single, trial_id
@@ -56,7 +57,7 @@ def changed(experiment: Experiment, way: tuple[str, ...], value: Any) -> Experim
     """The experiment with another valid value at `way`."""
     numbers = [value * 2, value / 2, value + 1] if isinstance(value, int | float) else []
     pairs = [(value[0] / 2, value[1]), (value[0], value[1] * 2)] if isinstance(value, tuple) else []
-    words = [not value, *WORDS, "other", 1, 1.0, 64]
+    words = [not value, *WORDS, "other", 1, 1.0, 64, {"flip": 0.25}]
     for candidate in (*numbers, *pairs, *words):
         with suppress(ValidationError):
             other = Experiment.model_validate(put(experiment.model_dump(), way, candidate))
@@ -164,7 +165,9 @@ def test_identity_is_asked_once_for_each_data_section(tmp_path: Path) -> None:
 
 def test_a_single_run_is_the_trial_that_a_sweep_would_have(tmp_path: Path) -> None:
     in_sweep = trials(tmp_path, "name: one\nseeds: [3]")[0]
-    alone = single(Experiment(seed=3), "mine", lambda data: data.kind)
+    alone = single(
+        load_recipe("default").model_copy(update={"seed": 3}), "mine", lambda data: data.kind
+    )
     assert (alone.id, alone.experiment) == (in_sweep.id, in_sweep.experiment)
     assert (alone.name, alone.point, alone.seed) == ("mine", {}, 3)
 
@@ -172,6 +175,7 @@ def test_a_single_run_is_the_trial_that_a_sweep_would_have(tmp_path: Path) -> No
 def test_two_folders_with_equal_images_are_one_run(tmp_path: Path) -> None:
     text = """
         name: twins
+        recipe: photos
         parameters: {data.path: {values: [a, b]}}
         experiment: {data: {kind: image_folder}}
         """

@@ -39,7 +39,7 @@ def test_another_experiment_is_another_sweep(override: str, name: str) -> None:
         "seeds=5",
         "parameters.speaker.vocab_size.values=[2, 1024]",
         "parameters.optimizer.lr.values=[1e-3, 1e-4]",
-        "experiment.epochs=20",  # as the file has it
+        "experiment.epochs=11",  # as the file has it
         "experiment.speaker.vocab_size=7",  # no point has it
         "experiment.checkpoints.every_steps=2",
         "resources.workers=2",
@@ -73,7 +73,10 @@ def test_many_differences_have_one_short_name_each() -> None:
 
 def test_a_name_can_stand_in_a_path_whatever_is_set(tmp_path: Path) -> None:
     folders = [tmp_path / "a'b", tmp_path / "a%b"]
-    data = [f'experiment.data={{kind: parquet, path: x, label_column: "{f}"}}' for f in folders]
+    data = [
+        f'experiment.data={{kind: parquet, path: x, image_size: 16, label_column: "{f}"}}'
+        for f in folders
+    ]
     loaded = [load_sweep(SMOKE, [each]) for each in data]
     for sweep in loaded:
         assert safe_variant(sweep.file.variant)
@@ -94,7 +97,7 @@ def test_where_data_lie_is_no_part_of_the_name_also_where_the_file_leaves_it_ope
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "open.yaml"
-    file.write_text("name: open\nexperiment: {data: {kind: image_folder}}\n")
+    file.write_text("name: open\nrecipe: photos\nexperiment: {data: {kind: image_folder}}\n")
     here = f"experiment.data.path={tmp_path}"
     assert named(here, file=file) == "open"
     assert named(here, "experiment.epochs=7", file=file) == "open (epochs=7)"

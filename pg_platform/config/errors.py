@@ -2,7 +2,10 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class InfrastructureError(RuntimeError):
@@ -59,6 +62,11 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it is in a recipe of the package, which a reader cannot change."""
+        return Path(self.source).parent == RECIPES
 
 
 class Problem(NamedTuple):

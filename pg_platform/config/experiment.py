@@ -249,6 +249,13 @@ class ResNet9Rank(Section):
     width: PositiveInt = 64
 
 
+class ConvRank(Section):
+    """PatchRank as three 3x3 convolutions of `width` * (1, 2, 2) channels, for small images."""
+
+    kind: Literal["conv3"]
+    width: PositiveInt = 16
+
+
 class MobileNetRank(Section):
     """PatchRank as torchvision's MobileNet-V3-small; its map is the image's side over 32."""
 
@@ -267,7 +274,9 @@ class CustomRank(Custom):
     needs: ClassVar[Mapping[str, str]] = {"forward": "(images) -> scores (batch, patches)"}
 
 
-Rank = Annotated[ResNet9Rank | MobileNetRank | VitRank | CustomRank, Field(discriminator="kind")]
+Rank = Annotated[
+    ResNet9Rank | ConvRank | MobileNetRank | VitRank | CustomRank, Field(discriminator="kind")
+]
 
 
 class SoftRank(Section):
@@ -377,6 +386,23 @@ class Text(_Transformer):
     unsent: Literal["masked", "scaled"] = "masked"
 
 
+CONV4_MOST = 112
+"""Side in pixels of the largest image of which four halvings make a map of 7 places a side."""
+
+
+class Conv4Vision(Section):
+    """Four 3x3 convolutions of `width` * (1, 2, 2, 4) channels, for images of CONV4_MOST at most.
+
+    The image's side is halved until the map has 7 x 7 places or fewer. With `pool` flatten the
+    projection sees each of them, as a message of patches is about places; with mean their mean.
+    Evaluations of features always take the mean.
+    """
+
+    kind: Literal["conv4"]
+    width: PositiveInt = 16
+    pool: Literal["mean", "flatten"] = "flatten"
+
+
 class _ResNetVision(Section):
     width: PositiveInt = 64
     zero_init_residual: bool = False
@@ -413,7 +439,8 @@ class CustomVision(Custom):
 
 
 Vision = Annotated[
-    ResNet18Vision | ResNet50Vision | VitVision | CustomVision, Field(discriminator="kind")
+    ResNet18Vision | ResNet50Vision | Conv4Vision | VitVision | CustomVision,
+    Field(discriminator="kind"),
 ]
 
 
@@ -533,6 +560,8 @@ class Validation(Section):
     pool_size: Annotated[int, Field(ge=2)] = 512
     """Candidates of which one is right; chance is 1 over it."""
     every_epochs: PositiveInt = 1
+    views: Views | None = None
+    """Of validation, the same exam whatever training sees; null: those of training."""
 
 
 class Resources(Section):
@@ -610,6 +639,13 @@ class Experiment(Section):
                 "speaker.patch_size",
                 f"wants a divisor of data.image_size {image} smaller than it, got {patch}",
                 "data.image_size",
+            )
+        if isinstance(self.listener.vision, Conv4Vision) and image > CONV4_MOST:
+            raise Wrong(
+                "data.image_size",
+                f"wants {CONV4_MOST} or less for listener.vision conv4, got {image}; for photos "
+                "there are recipe: photos and listener.vision: {kind: resnet18}",
+                "listener.vision",
             )
         self._device_fits()
         workers = self.resources.workers
@@ -699,8 +735,11 @@ class Experiment(Section):
                 "data": {"path", "val_path", "loader_processes"},
             },
         )
+        # What was not there when the first ids were given does not change them.
         if isinstance(self.method, Game):
-            del deciding["method"]  # it was the only one when the first ids were given
+            del deciding["method"]
+        if self.validation.views is None:
+            del deciding["validation"]["views"]
         for key, section in self.custom():
             *way, last = key.split(".")
             inner = deciding[way[0]] if way else deciding

@@ -172,19 +172,18 @@ def _scaled(file: Branch, scale: str, problems: list[Problem]) -> list[Override]
 
 
 def _recipe(root: Branch, problems: list[Problem]) -> Branch:
-    """The recipe that `root` names; an empty one where it names none, or none that exists."""
-    none = Branch(root.place, {}, {})
-    if "recipe" not in root.values:
-        return none
+    """The recipe that `root` names, or `default`; an empty one where there is none of that name."""
     names = recipe_names()
-    match root.values["recipe"]:
+    match root.values.get("recipe"):
+        case None:
+            return read(RECIPES / "default.yaml", problems)
         case Leaf(value=str(name)) if name in names:
             return read(RECIPES / f"{name}.yaml", problems)
         case node:
             word = node.text if isinstance(node, Leaf) else ""
             message = f"{one_of(word, names)}, got {shown(node)}"
             problems.append(Problem(node.place, "recipe", message))
-            return none
+            return Branch(root.place, {}, {})
 
 
 def _other_kind(low: Branch, high: Branch) -> bool:

@@ -17,6 +17,7 @@ from typing import Annotated, get_args
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from pg_platform.config.errors import RECIPES as RECIPES
 from pg_platform.config.errors import ConfigError, Problem
 from pg_platform.config.validation import members
 from pg_platform.config.yaml_tree import Branch, Items, Leaf, Node
@@ -164,7 +165,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent
 
 
-RECIPES = _PACKAGE / "config" / "recipes"
 
 
 def recipe_names() -> list[str]:

@@ -113,10 +113,17 @@ class Finding:
         return any(a[: len(b)] == b[: len(a)] for a in self.paths for b in others)
 
     def problem(self, root: Branch) -> Problem:
-        """The finding at its place: where `root` has most of a key that takes part."""
+        """The finding at its place: where `root` has most of a key that takes part.
+
+        Of keys that take part, one that the reader wrote before one of a recipe.
+        """
         if self.unknown:
             return Problem(key_place(root, self.path), dotted(self.path), self.message)
-        nearest = max(self.paths, key=lambda path: depth(root, path) / len(path))
+
+        def nearness(path: KeyPath) -> tuple[bool, float]:
+            return not place_of(root, path).shipped, depth(root, path) / len(path)
+
+        nearest = max(self.paths, key=nearness)
         return Problem(place_of(root, nearest), dotted(self.path), self.message)
 
 

@@ -9,7 +9,7 @@ from itertools import tee
 import torch
 from torch import Tensor
 
-from pg_platform.config.experiment import Crop, Experiment
+from pg_platform.config.experiment import Crop, Experiment, Views
 from pg_platform.config.seeds import stream
 from pg_platform.data.crops import CROP_DRAWS, Cuts, cut_batch, random_boxes
 from pg_platform.data.decoding import Decoder
@@ -82,7 +82,7 @@ class GameLoader:
             )
             for step in range(first_step, self.steps)
         )
-        return _batches(self.images, self.experiment, deals, self.device)
+        return _batches(self.images, self.experiment, self.experiment.views, deals, self.device)
 
 
 def validation_batches(
@@ -102,7 +102,8 @@ def validation_batches(
         _Deal(positions, draw_views(stream(0, "validation", step), len(positions)))
         for step, positions in enumerate(torch.split(used, EVALUATION_BATCH))
     )
-    return _batches(images, experiment, deals, device)
+    views = experiment.validation.views or experiment.views
+    return _batches(images, experiment, views, deals, device)
 
 
 def plain_batches(
@@ -130,9 +131,12 @@ class _Deal:
 
 
 def _batches(
-    images: Images, experiment: Experiment, deals: Iterable[_Deal], device: torch.device
+    images: Images,
+    experiment: Experiment,
+    views: Views,
+    deals: Iterable[_Deal],
+    device: torch.device,
 ) -> Iterator[Batch]:
-    views = experiment.views
     deals, ahead = tee(deals)
     cuts = (Cuts(one.positions, torch.stack([draws.crop for draws in one.draws])) for one in ahead)
     cut = _cut(images, cuts, views.crop, experiment.data.image_size, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,6 +66,28 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, BasicBlock | Bottleneck):
                 nn.init.zeros_(module.last_norm.weight)
+
+
+class ConvNet(nn.Sequential):
+    """3x3 convolutions, each with a batch normalisation and a ReLU.
+
+    The image's side is halved `halvings` times, rounding up: by the second layer and those after
+    it, and by the first where they are too few.
+    """
+
+    def __init__(self, widths: tuple[int, ...], halvings: int) -> None:
+        assert halvings <= len(widths)
+        first = min(1, len(widths) - halvings)
+        layers: list[nn.Module] = []
+        for place, (inside, outside) in enumerate(pairwise((3, *widths))):
+            stride = 2 if first <= place < first + halvings else 1
+            layers += [
+                nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False),
+                BatchNorm2d(outside),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+        self.out_channels = widths[-1]
 
 
 def _stage(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pg_platform.config.experiment import (
+    Conv4Vision,
     CustomVision,
     Experiment,
     Head,
@@ -22,6 +23,7 @@ from pg_platform.game.backbones import (
     RESNET50,
     BasicBlock,
     Bottleneck,
+    ConvNet,
     ResNet,
 )
 from pg_platform.game.custom import build_custom, features_width
@@ -29,6 +31,7 @@ from pg_platform.game.message import Message
 from pg_platform.game.transformer import Block, PatchTransformer, linear
 from pg_platform.game.wide_head import WidePair
 
+CONV4_SIDE, CONV4_HALVINGS = 7, 4
 SMALL_IMAGE = 64
 """Up to this side in pixels a ResNet keeps full resolution in its stem (as for CIFAR)."""
 
@@ -41,6 +44,10 @@ class PatchListener(nn.Module):
         listener = experiment.listener
         self.text = TextEncoder(experiment)
         self.vision, width = _vision(experiment)
+        vision = listener.vision
+        self.flatten = isinstance(vision, Conv4Vision) and vision.pool == "flatten"
+        if self.flatten:
+            width *= conv4_map(experiment.data.image_size).side ** 2
         self.text_head = _projection(listener.text.width, listener.head)
         self.vision_head = _projection(width, listener.head)
         wide = listener.head.wide
@@ -52,17 +59,23 @@ class PatchListener(nn.Module):
 
     def look(self, images: Tensor) -> Tensor:
         """Embeddings of images (batch, 3, side, side), likewise."""
-        return F.normalize(self.vision_head(self.features(images)).float(), dim=1)
+        seen = self.vision(images)
+        features = seen.float().flatten(1) if self.flatten else pooled(seen)
+        return F.normalize(self.vision_head(features).float(), dim=1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Vision features before the projection, float32: a pooled map, or the final <CLS>."""
-        features: Tensor = self.vision(images)
-        match features.ndim:
-            case 4:  # (batch, channels, h, w)
-                return features.float().mean(dim=(2, 3))
-            case 3:  # (batch, tokens, width)
-                return features[:, 0].float()
-        return features.float()
+        """Vision features (batch, width) float32 for evaluations: the mean of a map, or <CLS>."""
+        return pooled(self.vision(images))
+
+
+def pooled(features: Tensor) -> Tensor:
+    """(batch, width) float32 of a map (batch, width, h, w), of tokens, <CLS> first, or of that."""
+    match features.ndim:
+        case 4:
+            return features.float().mean(dim=(2, 3))
+        case 3:
+            return features[:, 0].float()
+    return features.float()
 
 
 class TextEncoder(nn.Module):
@@ -108,6 +121,10 @@ def _vision(experiment: Experiment) -> tuple[nn.Module, int]:
             resnet = ResNet(RESNET18, chosen.width, halvings, BasicBlock)
         case ResNet50Vision() as chosen:
             resnet = ResNet(RESNET50, chosen.width, halvings, Bottleneck)
+        case Conv4Vision(width=width):
+            widths = (width, 2 * width, 2 * width, 4 * width)
+            convolutions = ConvNet(widths, conv4_map(experiment.data.image_size).halvings)
+            return convolutions, convolutions.out_channels
         case VitVision(width=width, depth=depth, heads=heads):
             patches, side = experiment.patches, experiment.speaker.patch_size
             vit = PatchTransformer(patches, side, width, depth=depth, heads=heads, cls=True)
@@ -120,6 +137,19 @@ def _vision(experiment: Experiment) -> tuple[nn.Module, int]:
     if chosen.zero_init_residual:
         resnet.zero_init_residual()
     return resnet, resnet.out_channels
+
+
+class Map(NamedTuple):
+    """How often conv4 halves an image, and the side of the map that it ends with."""
+
+    halvings: int
+    side: int
+
+
+def conv4_map(image_size: int) -> Map:
+    """The fewest halvings that leave a map of CONV4_SIDE places a side at most."""
+    halvings = next(n for n in range(CONV4_HALVINGS + 1) if -(-image_size >> n) <= CONV4_SIDE)
+    return Map(halvings, -(-image_size >> halvings))
 
 
 def _projection(width: int, head: Head) -> nn.Sequential:

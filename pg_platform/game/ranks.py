@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
 from pg_platform.config.experiment import (
+    ConvRank,
     CustomRank,
     Experiment,
     MobileNetRank,
@@ -17,7 +18,7 @@ from pg_platform.config.experiment import (
     SoftRank,
     VitRank,
 )
-from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, ResNet
+from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, ConvNet, ResNet
 from pg_platform.game.batch_norm import BatchNorm2d
 from pg_platform.game.custom import build_custom
 from pg_platform.game.soft_rank import soft_rank
@@ -36,7 +37,9 @@ def build_rank(experiment: Experiment) -> nn.Module:
 class PatchRank(nn.Module):
     """A network that looks at the whole image and gives each patch a score."""
 
-    def __init__(self, experiment: Experiment, rank: ResNet9Rank | MobileNetRank | VitRank) -> None:
+    def __init__(
+        self, experiment: Experiment, rank: ResNet9Rank | ConvRank | MobileNetRank | VitRank
+    ) -> None:
         super().__init__()
         self.grid = experiment.data.image_size // experiment.speaker.patch_size
         self.backbone, width = _backbone(experiment, rank)
@@ -90,7 +93,7 @@ def rank_shares(scores: Tensor, settings: SoftRank) -> Tensor:
 
 
 def _backbone(
-    experiment: Experiment, rank: ResNet9Rank | MobileNetRank | VitRank
+    experiment: Experiment, rank: ResNet9Rank | ConvRank | MobileNetRank | VitRank
 ) -> tuple[nn.Module, int]:
     """The network of an experiment's PatchRank, and how wide its features are."""
     side = experiment.speaker.patch_size
@@ -100,6 +103,10 @@ def _backbone(
             halvings = min(MOST_HALVINGS, side.bit_length() - 1)
             resnet = ResNet(RESNET9, width, halvings, BasicBlock)
             return resnet, resnet.out_channels
+        case ConvRank(width=width):
+            halvings = min(3, side.bit_length() - 1)
+            convolutions = ConvNet((width, 2 * width, 2 * width), halvings)
+            return convolutions, convolutions.out_channels
         case MobileNetRank():
             features = mobilenet_v3_small(weights=None, norm_layer=_mobile_norm).features
             return features, 576

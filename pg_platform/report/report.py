@@ -31,7 +31,7 @@ from pg_platform.store.runs import SOURCE, TrialRuns, searched_before, trials_of
 from pg_platform.store.settings import stored_identity
 from pg_platform.store.store import NOTE_LIMIT, Store
 from pg_platform.store.stored_run import StoredRun
-from pg_platform.sweep.load import Sweep, load_sweep
+from pg_platform.sweep.load import Sweep, load_sweep, without_recipe
 from pg_platform.sweep.trials import Trial, plan, trial_folder
 
 RESULTS = "pg.results"
@@ -297,7 +297,7 @@ def _as_it_ran(store: Store, run: StoredRun, file: Sweep | None) -> Sweep:
         kept = Path(folder, "sweep.yaml")
         try:
             if text is not None:
-                kept.write_text(text)
+                kept.write_text(without_recipe(text))
                 return load_sweep(kept, [])
             why = f"has no {SOURCE}"
         except ConfigError as error:

@@ -231,7 +231,19 @@ def _source(root: Branch, path: Path, overrides: Sequence[str]) -> str:
     origin = " ".join((path.name, *(f"--set {text!r}" for text in overrides)))
     recipe = at(root, ("recipe",))
     name = shown(recipe) if recipe is not None else "'default'"
-    return f"# {origin}\n# recipe: {name}, worked in below\n{dump(root.without('recipe'))}"
+    below = dump(root.without("recipe"))
+    return f"# {origin}\n# recipe: {name}, worked in below\nrecipe: {NO_RECIPE}\n{below}"
+
+
+NO_RECIPE = "photos"
+"""The recipe that changes nothing."""
+
+
+def without_recipe(source: str) -> str:
+    """A `source` of any version: before 0.1.0 a file that named no recipe had none."""
+    if any(line.startswith("recipe:") for line in source.splitlines()):
+        return source
+    return f"recipe: {NO_RECIPE}\n{source}"
 
 
 SWEEPS = "sweeps"

@@ -213,7 +213,8 @@ class Claim(Section):
     """Dotted key, one that the sweep varies."""
     metric: str | None = None
     """None: the metric of the sweep."""
-    direction: Literal["increases", "decreases"]
+    direction: Literal["increases", "decreases", "peak"]
+    """How the metric goes; peak: best at a value inside the range, and worse at both ends."""
 
 
 class Paper(Section):
