@@ -20,7 +20,7 @@ V, L = "speaker.vocab_size", "speaker.symbols_per_patch"
 OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
 
-def claim(direction: Literal["increases", "decreases"] = "increases") -> Claim:
+def claim(direction: Literal["increases", "decreases", "peak"] = "increases") -> Claim:
     """A claim on the vocabulary."""
     return Claim(says="More words help.", parameter=V, direction=direction)
 
@@ -53,6 +53,44 @@ def test_an_effect_below_the_noise_is_not_distinguishable() -> None:
 def test_noise_alone_is_called_an_effect_in_one_case_of_twenty() -> None:
     words = [verdict(claim(), noisy(0.0, 1.0, 4, source)).word for source in range(400)]
     assert 0.02 < 1 - words.count("not distinguishable") / len(words) < 0.09
+
+
+def hill(top: int, noise: float, seeds: int, source: int = 0) -> list[Result]:
+    """Results that fall by .1 for each rank of V away from that of `top`; at two values of l."""
+    draw = np.random.default_rng(source)
+    return [
+        ({V: 2**rank, L: other}, seed, -0.1 * abs(rank - top) + float(draw.normal(0, noise)))
+        for seed in range(seeds)
+        for rank in range(5)
+        for other in [1, 4]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("top", "word"), [(2, "supported"), (0, "contradicted"), (4, "contradicted")]
+)
+def test_a_peak_lies_inside_the_range(top: int, word: str) -> None:
+    found = verdict(claim("peak"), hill(top, 0.01, seeds=5))
+    assert found.word == word
+    assert found.peak == 2 ** min(max(top, 1), 3)
+    assert found.slope == pytest.approx({2: 0.2, 0: -0.1, 4: -0.1}[top], abs=0.03)
+
+
+def test_noise_alone_has_no_peak() -> None:
+    """Both ends have to be below it, so far fewer than one in twenty are called one."""
+    draws = [
+        [(point, seed, value + 0.1 * abs(int(math.log2(point[V])) - 2)) for point, seed, value in d]
+        for d in (hill(2, 1.0, 4, source) for source in range(300))
+    ]
+    words = [verdict(claim("peak"), draw).word for draw in draws]
+    assert words.count("supported") <= 9
+
+
+def test_a_peak_wants_three_values() -> None:
+    results = [r for r in hill(2, 0.01, seeds=5) if r[0][V] in (1, 4)]
+    found = verdict(claim("peak"), results)
+    assert (found.word, found.slope) == ("not distinguishable", None)
+    assert "three values" in found.reason
 
 
 def test_one_seed_has_no_interval_and_says_so() -> None:

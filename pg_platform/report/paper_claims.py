@@ -24,6 +24,7 @@ class Verdict:
     `slope` is the change of the metric from one value of the parameter to the next larger, the
     mean over `n` seeds; `low` and `high` are Student's 95 % interval of it, None where there is no
     verdict: below FEWEST seeds, and where all slopes are equal and nothing is known of chance.
+    Of a claimed peak `slope` is how far the best value inside, `peak`, is above the nearer end.
     """
 
     claim: Claim
@@ -32,13 +33,17 @@ class Verdict:
     low: float | None
     high: float | None
     n: int
+    peak: float | None = None
 
     @property
     def reason(self) -> str:
         """The numbers behind the word, in a sentence."""
+        wanted = "three" if self.claim.direction == "peak" else "two"
         if self.slope is None:
-            return f"no seed has results at two values of {self.claim.parameter}"
+            return f"no seed has results at {wanted} values of {self.claim.parameter}"
         step = f"{self.slope:+.3g} from one value to the next larger"
+        if self.peak is not None:
+            step = f"{self.slope:+.3g} at {self.peak:g} over the nearer end of the range"
         if self.n < FEWEST:
             few = "one seed" if self.n == 1 else f"{self.n} seeds"
             return f"{step}; {few}, and a verdict wants {FEWEST}"
@@ -59,10 +64,17 @@ def verdict(
     them: a slope weighs results, and varies by the sum of their variances with squared weights.
     Results that are not finite and points without the parameter do not count. Raises ValueError
     where the parameter's values are not numbers.
+
+    A claimed peak is supported where the best value inside the range is above both ends, and
+    contradicted where an end is above it. Which value is best is taken, for each seed, from the
+    other seeds, so that the choice does not flatter what it is judged by; both ends have to be told
+    apart, which needs no correction.
     """
     resolution = resolution or Resolution()
     known = [r for r in values if claim.parameter in r[0] and math.isfinite(r[2])]
     ranks = _ranks(claim.parameter, [point[claim.parameter] for point, _, _ in known])
+    if claim.direction == "peak":
+        return _peak(claim, known, sorted(ranks), resolution)
     slopes: dict[int, float] = {}
     left: list[float] = []
     for seed in sorted({seed for _, seed, _ in known}):
@@ -78,6 +90,43 @@ def verdict(
     over = paired(slopes, least_variance=statistics.fmean(left) if left else 0.0)
     word = _word(claim, over.low, over.high)
     return Verdict(claim, word, over.mean, over.low, over.high, over.n)
+
+
+def _peak(
+    claim: Claim, known: Sequence[Result], order: Sequence[float], resolution: Resolution
+) -> Verdict:
+    """The verdict on a best value of `order` that is neither its first nor its last."""
+    by_seed: dict[int, dict[float, list[float]]] = {}
+    for point, seed, value in known:
+        by_seed.setdefault(seed, {}).setdefault(point[claim.parameter], []).append(value)
+    whole = {
+        seed: {at: statistics.fmean(several) for at, several in results.items()}
+        for seed, results in by_seed.items()
+        if results.keys() == set(order)
+    }
+    if len(order) < FEWEST or not whole:
+        return Verdict(claim, "not distinguishable", None, None, None, 0)
+
+    def best(seeds: Sequence[int]) -> float:
+        return max(order[1:-1], key=lambda at: math.fsum(whole[seed][at] for seed in seeds))
+
+    chosen = {seed: best([each for each in whole if each != seed] or [seed]) for seed in whole}
+    chance = statistics.fmean(2 * resolution.variance(value) for _, _, value in known)
+    ends = [
+        paired(
+            {seed: whole[seed][chosen[seed]] - whole[seed][end] for seed in whole},
+            least_variance=chance * len(order) * len(whole) / len(known),
+        )
+        for end in (order[0], order[-1])
+    ]
+    nearer = min(ends, key=lambda end: end.mean or 0.0)
+    word: Word = "not distinguishable"
+    if all(end.low is not None and end.low > 0 for end in ends):
+        word = "supported"
+    elif any(end.high is not None and end.high < 0 for end in ends):
+        word = "contradicted"
+    peak = best(list(whole))
+    return Verdict(claim, word, nearer.mean, nearer.low, nearer.high, nearer.n, peak)
 
 
 def _ranks(parameter: str, values: Sequence[Any]) -> dict[Any, int]:
