@@ -25,6 +25,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "post-norm text": {"listener": {"text": {"norm": "post", "activation": "relu"}}},
     "wide heads": {"listener": {"head": {"wide": 256}}},
     "resnet50 vision": {"listener": {"vision": {"kind": "resnet50"}}},
+    "conv4 vision": {"listener": {"vision": {"kind": "conv4"}}},
+    "conv4 vision, pooled": {"listener": {"vision": {"kind": "conv4", "pool": "mean"}}},
+    "conv3 rank": {"speaker": {"rank": {"kind": "conv3"}}},
     "vit vision": {"listener": {"vision": SMALL_VIT}},
 }
 """What a small experiment changes to get each method."""

@@ -79,7 +79,7 @@ def without_nulls(tree: Mapping[str, Any]) -> dict[str, Any]:
 def write_experiment(folder: Path, changes: Mapping[str, Any]) -> Path:
     """An experiment file in `folder`."""
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump(merged(SMALL, changes)))
+    path.write_text(yaml.safe_dump(merged({"recipe": "photos", **SMALL}, changes)))
     return path
 
 
@@ -87,6 +87,7 @@ def write_sweep(folder: Path, changes: Mapping[str, Any]) -> Path:
     """A sweep of two vocabularies and two seeds in `folder`."""
     sweep = {
         "name": "small",
+        "recipe": "photos",
         "method": "grid",
         "experiment": SMALL,
         "parameters": {"speaker.vocab_size": {"values": [2, 8]}},

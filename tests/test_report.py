@@ -15,6 +15,7 @@ from pg_platform.report.report import SweepReport, description, write_report
 from pg_platform.store.runs import TrialRuns
 from pg_platform.store.store import NOTE_LIMIT, Store
 from pg_platform.sweep.load import Metric, Sweep, load_sweep
+from pg_platform.sweep.schema import Claim, Paper
 from pg_platform.sweep.trials import Trial
 from tests.results import ACCURACY, rows, stored, vocabularies
 
@@ -115,6 +116,17 @@ def test_a_report_measures_histories_and_knows_the_baseline(store: Store, sweep:
     assert "V=64" in store.text(runs.parent, "report/accuracy_by_images.svg")
     assert "V=64 is best" in note(store, runs)
     assert "It is the baseline." in note(store, runs)
+
+
+def test_the_description_says_what_became_of_each_claim(store: Store, sweep: Sweep) -> None:
+    runs = opened(store, sweep)
+    finish(runs, TRIALS)
+    assert runs.parent is not None
+    said = Claim(says="More symbols help.", parameter="speaker.vocab_size", direction="increases")
+    paper = Paper(answers="Fig. 6c", claims=(said,))
+    file = sweep.file.model_copy(update={"paper": paper})
+    write_report(store, runs.parent, replace(sweep, file=file), TRIALS)
+    assert ": More symbols help (increases with speaker.vocab_size: +" in note(store, runs)
 
 
 def test_the_figure_of_many_points_has_the_best(store: Store, sweep: Sweep) -> None:

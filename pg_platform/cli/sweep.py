@@ -225,6 +225,8 @@ def _print_result(result: SweepResult, *, quiet: bool) -> None:
             click.echo(mixed)
         print_table(result.table)
         click.echo(answer(result.table))
+    for claim in result.claims:
+        click.echo(claim)
     if result.kept is not None:
         click.echo(result.kept)
     if quiet:

@@ -165,8 +165,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent
 
 
-
-
 def recipe_names() -> list[str]:
     """The recipes: the files of config/recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))

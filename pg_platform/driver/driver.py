@@ -66,6 +66,8 @@ class SweepResult:
     run_id: str
     store: str
     """The address of the store, as MLflow reads it."""
+    claims: Sequence[str] = ()
+    """What the sweep says to each claim of the paper, a sentence each."""
     kept: str | None = None
     """Why the report in the store was not replaced by this table; None where it was."""
 
@@ -168,6 +170,7 @@ def run_sweep(  # noqa: PLR0913 - the last one by keyword
         runs.experiment_id,
         runs.parent or "",
         store.uri,
+        claims=report.claims,
         kept=None if report.refused is None else str(report.refused),
     )
 

@@ -36,6 +36,15 @@ class Verdict:
     peak: float | None = None
 
     @property
+    def sentence(self) -> str:
+        """The claim, the word and the numbers, as a terminal and a run's description have it."""
+        claim = self.claim
+        metric = f"{claim.metric} " if claim.metric else ""
+        said = f"{self.word.capitalize()}: {claim.says.rstrip('.')}"
+        verb = "peaks" if claim.direction == "peak" else claim.direction
+        return f"{said} ({metric}{verb} with {claim.parameter}: {self.reason})."
+
+    @property
     def reason(self) -> str:
         """The numbers behind the word, in a sentence."""
         wanted = "three" if self.claim.direction == "peak" else "two"

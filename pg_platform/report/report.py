@@ -72,6 +72,8 @@ class Report:
     comparison: Comparison
     files: Mapping[str, bytes]
     note: str
+    claims: tuple[str, ...]
+    """What the sweep says to each claim of the paper, a sentence each."""
 
 
 class SweepReport:
@@ -84,6 +86,8 @@ class SweepReport:
         self._due = time.monotonic()
         self.refused: PoorerReportError | None = None
         """Why the last report was not written; None where it was."""
+        self.claims: tuple[str, ...] = ()
+        """What the last report says to each claim of the paper."""
 
     def write_when_due(self) -> None:
         """Writes, unless reports would then take more than `_SHARE_OF_TIME` of the time."""
@@ -100,6 +104,7 @@ class SweepReport:
         started = time.monotonic()
         whole = whole and self.sweep.file.report == "full"
         report = make_report(self.store, self.run_id, self.sweep, self.trials, whole=whole)
+        self.claims = report.claims
         try:
             keep_report(self.store, self.run_id, self.sweep.name, report)
             self.refused = None
@@ -139,7 +144,8 @@ def make_report(
     verdicts = story.verdicts()
     if whole:
         files |= story.files(comparison, curves, verdicts)
-    return Report(comparison, files, description(comparison, run, [v.reason for v in verdicts]))
+    claims = tuple(verdict.sentence for verdict in verdicts)
+    return Report(comparison, files, description(comparison, run, claims), claims)
 
 
 def keep_report(store: Store, sweep_run_id: str, name: str, report: Report) -> None:
@@ -244,6 +250,7 @@ def write_again(sweep: Sweep, root: Path, to: Path | None) -> Iterator[str]:
         if (told := mixture(report.comparison.codes)) is not None:
             yield told
         yield answer(report.comparison)
+        yield from report.claims
         try:
             keep_report(store, runs.parent, sweep.name, report)
         except PoorerReportError as error:
