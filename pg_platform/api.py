@@ -69,7 +69,7 @@ def load_sweep(path: PathLike, overrides: Overrides = (), scale: str | None = No
 
     >>> sweep = load_sweep("smoke", ["seeds=3"])
     >>> len(sweep.points), sweep.seeds
-    (4, (0, 1, 2))
+    (3, (0, 1, 2))
     """
     name, there = load_sweeps(path, overrides, scale)
     if name is not None:

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from pg_platform.config.experiment import Experiment, SoftRank
 from pg_platform.game.gates import BernoulliGates, build_gates
-from pg_platform.game.ranks import build_rank, pooled, rank_shares, standardised
+from pg_platform.game.pooling import average_pool
+from pg_platform.game.ranks import build_rank, rank_shares, standardised
 from pg_platform.game.sampling import Noise
 from pg_platform.game.speaker import PatchSpeaker, build_symbol
 from tests.small import SMALL, merged, without_nulls
@@ -45,7 +46,7 @@ def images() -> Tensor:
 def test_scores_are_pooled_as_torch_pools_them(height: int, width: int, grid: int) -> None:
     scores = torch.randn(2, height, width, dtype=torch.float64)
     theirs = F.adaptive_avg_pool2d(scores, grid)
-    assert torch.allclose(pooled(scores, grid), theirs, rtol=0, atol=1e-12)
+    assert torch.allclose(average_pool(scores, grid), theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("patch", [0, 1, 4, 15])

@@ -67,7 +67,7 @@ def test_a_sweep_that_ships(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted(sweeps().glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_commands_in_a_header_are_the_forms_that_the_file_has(file: Path) -> None:
     scales = [] if is_collection(file) else list(load_sweep(file, []).file.scales)
-    listed = ["small"] if is_collection(file) else scales
+    listed = ["small", "medium"] if is_collection(file) else scales
     assert in_header(file) == [
         ["pg-sweep", file.stem],
         *(["pg-sweep", file.stem, "--scale", scale] for scale in listed),
@@ -89,7 +89,7 @@ def test_a_scale_asks_the_same_question_of_a_laptop(file: Path, scale: str) -> N
         assert ours.answers == papers.answers
         asked = [[(c.parameter, c.direction) for c in each.claims] for each in (ours, papers)]
         assert asked[0] == asked[1]
-    assert {e.data.kind for e in sweep.experiments} <= {"digits", "shapes"}
+    assert {e.data.kind for e in sweep.experiments} <= {"digits", "shapes", "cifar10"}
     assert sweep.experiment.resources.gpus_per_worker == 0
     trials = plan(sweep, lambda data: data.kind)
     assert len({trial.id for trial in trials}) == len(sweep.points) * len(sweep.seeds)

@@ -290,7 +290,7 @@ def _out_of_memory(sheet: Sheet) -> None:
 def _fits(device: torch.device, batch: int, size: int | None) -> str:
     """What a step of the paper's game says that is taken in parts of `size`."""
     changes = () if size is None else (f"batch_norm_images={size}", f"resources.micro_batch={size}")
-    experiment = at_paper_size("default", batch, *changes)
+    experiment = at_paper_size("photos", batch, *changes)
     try:
         method = build(experiment).to(device).train()
         gradients = Gradients(method, experiment, Worker(device))
@@ -360,7 +360,7 @@ def _views(
 
 
 def _recipes(sheet: Sheet) -> dict[str, Experiment]:
-    names = ("default",) if sheet.small else ("default", "paper", "official")
+    names = ("default",) if sheet.small else ("photos", "default", "paper", "official")
     return {name: small_recipe(name) for name in names}
 
 

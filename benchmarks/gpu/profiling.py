@@ -19,9 +19,9 @@ WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize
 
 
 def profiling(sheet: Sheet) -> None:
-    """Five steps of the recipe default and of official."""
+    """Five steps of the recipe photos and of official."""
     batch = 64 if sheet.small else 256
-    for recipe in ("default", "official"):
+    for recipe in ("photos", "official"):
         name = f"{recipe}, B = {batch}"
         each(sheet, {name: partial(_profiled, sheet, recipe, batch)}, wants=sheet.wants(5.0))
 

@@ -27,7 +27,7 @@ QUALITY = 90
 
 
 def reading(sheet: Sheet) -> None:
-    """The recipe default from the disk of this machine, the files in its page cache."""
+    """The recipe photos from the disk of this machine, the files in its page cache."""
     count = 64 if sheet.small else 2048
     photos = sheet.scratch / "photos"
     made = {"JPEGs": partial(_write_photos, sheet, photos, count)}
@@ -48,7 +48,7 @@ def on_card(sheet: Sheet) -> None:
     data = f"data={{kind: shapes, image_size: 32, count: {count}, val_fraction: 0.2}}"
     shrunk = SMALL_SIZES if sheet.small else ("speaker.patch_size=8", "validation.pool_size=64")
     sizes = (*shrunk, data, f"batch_size={batch}")
-    for recipe in ("default", "paper"):
+    for recipe in ("photos", "paper"):
         asked = load_experiment(RECIPES / f"{recipe}.yaml", sizes)
         name = f"{recipe}, {count:,} images of 32 px on the device, B = {batch}"
         each(sheet, {name: partial(_trained, sheet, name, asked)}, wants=sheet.wants(5.0))
@@ -88,7 +88,7 @@ def _write_pack(sheet: Sheet, photos: Path, pack: Path) -> None:
 
 
 def _end_to_end(sheet: Sheet, name: str, given: tuple[str, ...]) -> None:
-    """The recipe default at the paper's size; on a CPU small networks, to try the kit itself."""
+    """The recipe photos at the paper's size; on a CPU small networks, to try the kit itself."""
     sizes: tuple[str, ...] = (
         "batch_size=256",
         f"speaker.patch_size={PAPER_PATCH}",
@@ -96,7 +96,7 @@ def _end_to_end(sheet: Sheet, name: str, given: tuple[str, ...]) -> None:
     )
     if sheet.small:
         sizes = (*SMALL_SIZES, "batch_size=16", "validation.pool_size=8")
-    _trained(sheet, name, load_experiment(RECIPES / "default.yaml", (*sizes, *given)))
+    _trained(sheet, name, load_experiment(RECIPES / "photos.yaml", (*sizes, *given)))
 
 
 def _side(sheet: Sheet) -> int:

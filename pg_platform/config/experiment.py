@@ -386,16 +386,12 @@ class Text(_Transformer):
     unsent: Literal["masked", "scaled"] = "masked"
 
 
-CONV4_MOST = 112
-"""Side in pixels of the largest image of which four halvings make a map of 7 places a side."""
-
-
 class Conv4Vision(Section):
-    """Four 3x3 convolutions of `width` * (1, 2, 2, 4) channels, for images of CONV4_MOST at most.
+    """Four 3x3 convolutions of `width` * (1, 2, 2, 4) channels, made for small images.
 
-    The image's side is halved until the map has 7 x 7 places or fewer. With `pool` flatten the
-    projection sees each of them, as a message of patches is about places; with mean their mean.
-    Evaluations of features always take the mean.
+    The image's side is halved until the map has 7 x 7 places or fewer; above 112 px the means of
+    parts are taken. With `pool` flatten the projection sees each place, as a message of patches is
+    about places; with mean their mean. Evaluations of features always take the mean.
     """
 
     kind: Literal["conv4"]
@@ -639,13 +635,6 @@ class Experiment(Section):
                 "speaker.patch_size",
                 f"wants a divisor of data.image_size {image} smaller than it, got {patch}",
                 "data.image_size",
-            )
-        if isinstance(self.listener.vision, Conv4Vision) and image > CONV4_MOST:
-            raise Wrong(
-                "data.image_size",
-                f"wants {CONV4_MOST} or less for listener.vision conv4, got {image}; for photos "
-                "there are recipe: photos and listener.vision: {kind: resnet18}",
-                "listener.vision",
             )
         self._device_fits()
         workers = self.resources.workers

@@ -28,6 +28,7 @@ from pg_platform.game.backbones import (
 )
 from pg_platform.game.custom import build_custom, features_width
 from pg_platform.game.message import Message
+from pg_platform.game.pooling import average_pool
 from pg_platform.game.transformer import Block, PatchTransformer, linear
 from pg_platform.game.wide_head import WidePair
 
@@ -47,7 +48,7 @@ class PatchListener(nn.Module):
         vision = listener.vision
         self.flatten = isinstance(vision, Conv4Vision) and vision.pool == "flatten"
         if self.flatten:
-            width *= conv4_map(experiment.data.image_size).side ** 2
+            width *= min(CONV4_SIDE, conv4_map(experiment.data.image_size).side) ** 2
         self.text_head = _projection(listener.text.width, listener.head)
         self.vision_head = _projection(width, listener.head)
         wide = listener.head.wide
@@ -60,7 +61,7 @@ class PatchListener(nn.Module):
     def look(self, images: Tensor) -> Tensor:
         """Embeddings of images (batch, 3, side, side), likewise."""
         seen = self.vision(images)
-        features = seen.float().flatten(1) if self.flatten else pooled(seen)
+        features = places(seen) if self.flatten else pooled(seen)
         return F.normalize(self.vision_head(features).float(), dim=1)
 
     def features(self, images: Tensor) -> Tensor:
@@ -76,6 +77,11 @@ def pooled(features: Tensor) -> Tensor:
         case 3:
             return features[:, 0].float()
     return features.float()
+
+
+def places(maps: Tensor) -> Tensor:
+    """Each place of maps (batch, width, h, w), CONV4_SIDE a side at most, as one float32 row."""
+    return average_pool(maps.float(), min(CONV4_SIDE, maps.shape[3])).flatten(1)
 
 
 class TextEncoder(nn.Module):
@@ -147,8 +153,9 @@ class Map(NamedTuple):
 
 
 def conv4_map(image_size: int) -> Map:
-    """The fewest halvings that leave a map of CONV4_SIDE places a side at most."""
-    halvings = next(n for n in range(CONV4_HALVINGS + 1) if -(-image_size >> n) <= CONV4_SIDE)
+    """The fewest halvings that leave a map of CONV4_SIDE places a side, or all that there are."""
+    fitting = (n for n in range(CONV4_HALVINGS) if -(-image_size >> n) <= CONV4_SIDE)
+    halvings = next(fitting, CONV4_HALVINGS)
     return Map(halvings, -(-image_size >> halvings))
 
 

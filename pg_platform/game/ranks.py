@@ -21,6 +21,7 @@ from pg_platform.config.experiment import (
 from pg_platform.game.backbones import MOST_HALVINGS, RESNET9, BasicBlock, ConvNet, ResNet
 from pg_platform.game.batch_norm import BatchNorm2d
 from pg_platform.game.custom import build_custom
+from pg_platform.game.pooling import average_pool
 from pg_platform.game.soft_rank import soft_rank
 from pg_platform.game.transformer import PatchTransformer
 
@@ -54,28 +55,9 @@ class PatchRank(nn.Module):
             features = features.float()
             if features.ndim == 4:
                 features = features.permute(0, 2, 3, 1)
-                return pooled(self.score(features).squeeze(3), self.grid).flatten(1)
+                return average_pool(self.score(features).squeeze(3), self.grid).flatten(1)
             scored: Tensor = self.score(features)
             return scored.squeeze(2)
-
-
-def pooled(scores: Tensor, grid: int) -> Tensor:
-    """Means (batch, grid, grid) of scores (batch, h, w), over the parts of adaptive pooling.
-
-    Two products of matrices: the gradient of torch's own varies from run to run on a GPU.
-    """
-    height, width = scores.shape[1:]
-    if height == width == grid:
-        return scores
-    return _shares(height, grid, scores) @ scores @ _shares(width, grid, scores).mT
-
-
-def _shares(length: int, grid: int, like: Tensor) -> Tensor:
-    """(grid, length): what share of each cell each place of a line has."""
-    cell = torch.arange(grid, device=like.device)[:, None]
-    place = torch.arange(length, device=like.device)
-    inside = (place >= cell * length // grid) & (place < -(-(cell + 1) * length // grid))
-    return inside.to(like.dtype) / inside.sum(dim=1, keepdim=True)
 
 
 def standardised(scores: Tensor) -> Tensor:
