@@ -49,4 +49,3 @@ def _as_text(place: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     SHIPPED.write_text(written())
-    print(written(), end="")  # noqa: T201
