@@ -33,7 +33,7 @@ help: ## list the targets; PYTHON=python3.13 with any of them: the interpreter o
 
 env: $(STAMP) ## create .venv from requirements.lock and install this checkout in it
 
-demo: env ## a sweep on handwritten digits, from nothing to a table: a few minutes on two cores
+demo: env ## a sweep on generated pictures, from nothing to an answer: four minutes on two cores
 	$(BIN)/pg-sweep smoke.yaml
 	@echo
 	@echo "The same table, the figure and the curves in a browser: $(BIN)/pg-ui"
