@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from pg_platform.config.overrides import load_recipe
+from pg_platform.config.paths import RECIPES, recipe_names
 from pg_platform.methods import build
 from tests.commands import run
 
@@ -69,3 +71,15 @@ def test_an_unknown_recipe_is_refused_with_a_guess(tmp_path: Path) -> None:
     done = run(["pg-train", "--show-recipe", "offical"], tmp_path)
     assert done.returncode == 2
     assert "did you mean 'official'?" in done.stderr
+
+
+@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize(
+    "key", ["speaker.symbol", "speaker.rank", "speaker.gate", "listener.vision", "optimizer"]
+)
+def test_a_recipe_names_the_kind_whose_keys_it_sets(name: str, key: str) -> None:
+    """Another kind in a file then replaces the section, and takes over no key that it has not."""
+    section = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+    for part in key.split("."):
+        section = section.get(part) or {}
+    assert not section or "kind" in section
