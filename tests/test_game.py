@@ -83,7 +83,9 @@ def test_shapes(
     assert played.gate.shape == played.importance.shape == (4, patches)
     assert played.gate.dtype == torch.bool
     rows, width = method.features(views[1]).shape
-    places = method.listener.vision_head[0].in_features / width
+    first = method.listener.vision_head[0]
+    assert isinstance(first, torch.nn.Linear)
+    places = first.in_features / width
     assert rows == 4
     assert places == round(places**0.5) ** 2 <= (49 if method.listener.flatten else 1)
 
