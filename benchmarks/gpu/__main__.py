@@ -44,7 +44,7 @@ PARTS: dict[str, tuple[Callable[[Sheet], None], float]] = {
 }
 """Each part with its share of the time, in the order in which they run."""
 
-GRACE_SECONDS = {"cuda": 30.0, "cpu": 120.0}
+GRACE_SECONDS = {"cuda": 30.0, "cpu": 300.0}
 """How much longer than its box a part may take to end what it has begun."""
 
 
