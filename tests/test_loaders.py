@@ -173,6 +173,16 @@ class TestEvaluation:
         ):
             assert_equal(one, two)
 
+    def test_views_of_its_own_are_the_same_exam_whatever_training_sees(self) -> None:
+        exam = Validation(pool_size=5, views=CROPS_ONLY)
+        plain = experiment(views=Views(crop=None)).model_copy(update={"validation": exam})
+        for one, two in zip(
+            validation_batches(IMAGES, plain, CPU),
+            validation_batches(IMAGES, experiment(), CPU),
+            strict=True,
+        ):
+            assert_equal(one, two)
+
     def test_validation_uses_whole_pools_of_mixed_classes(self) -> None:
         index = torch.cat([b.index for b in validation_batches(IMAGES, experiment(), CPU)])
         assert len(index) == len(set(index.tolist())) == len(IMAGES) // 5 * 5
