@@ -12,6 +12,7 @@ from pg_platform.config.experiment import Experiment
 from pg_platform.game.patch_game import PatchGame
 from pg_platform.game.sampling import Noise
 from pg_platform.methods import Method, build
+from pg_platform.training.cuda_graph import HeldNoise
 from tests.methods import METHODS
 from tests.small import SMALL, merged, without_nulls
 
@@ -88,6 +89,25 @@ def test_shapes(
     places = first.in_features / width
     assert rows == 4
     assert places == round(places**0.5) ** 2 <= (49 if method.listener.flatten else 1)
+
+
+def test_what_a_recording_holds_gives_the_rounds_of_any_step(settings: dict[str, Any]) -> None:
+    """Draws at one place of memory, refilled, and progress in a buffer: a GPU's recorded step."""
+    experiment = _experiment(settings)
+    method, views, held = build(experiment), _views(experiment), HeldNoise(_noise(1))
+    places: dict[str, int] = {}
+    for step, progress in ((1, 0.0), (2, 0.3), (3, 1.0)):
+        torch.manual_seed(0)
+        loss, metrics = method(views, progress=progress, noise=_noise(step))
+        method.set_progress(progress)
+        held.refill(_noise(step))
+        again, others = method(views, progress=None, noise=held)
+        assert torch.equal(loss, again)
+        assert {key: value.item() for key, value in metrics.items()} == {
+            key: value.item() for key, value in others.items()
+        }
+        now = {name: draws.data_ptr() for name, draws in held.held.items()}
+        assert now == (places := places or now)
 
 
 def test_metrics_of_a_round(settings: dict[str, Any]) -> None:

@@ -14,10 +14,17 @@ from hypothesis import strategies as st
 from pg_platform.config.experiment import AdamW, Experiment, MlpSymbols, Sgd
 from pg_platform.config.metrics import metric_names
 from pg_platform.config.overrides import differences, load_recipe
-from pg_platform.config.paths import sweeps
+from pg_platform.config.paths import recipe_names, sweeps
 from pg_platform.config.section import ConfigError
 from pg_platform.sweep.json_schema import SHIPPED, written
-from pg_platform.sweep.load import Metric, Sweep, is_collection, load_collection, load_sweep
+from pg_platform.sweep.load import (
+    Metric,
+    Sweep,
+    is_collection,
+    load_collection,
+    load_sweep,
+    without_recipe,
+)
 from pg_platform.sweep.parameters import Range
 from pg_platform.sweep.trials import plan
 from tests.commands import in_header
@@ -227,6 +234,16 @@ def test_the_source_loads_as_the_same_sweep(tmp_path: Path, overrides: tuple[str
     written = replace(sweep, source="", file=again.file)
     assert replace(again, source="") == written
     assert all(override.split("=")[0] in sweep.source for override in overrides)
+
+
+def test_a_stored_sweep_is_read_with_the_recipe_that_it_ran_with(tmp_path: Path) -> None:
+    """The text that a run keeps: of today, and of before, when no recipe meant no differences."""
+    for recipe in recipe_names():
+        sweep = load(tmp_path, f"name: s\nrecipe: {recipe}\n")
+        assert load(tmp_path, without_recipe(sweep.source)).experiments == sweep.experiments
+    before = load(tmp_path, without_recipe("name: s\nexperiment: {epochs: 3}\n"))
+    assert before.experiment == Experiment(epochs=3)
+    assert before.experiment != load(tmp_path, "name: s\nexperiment: {epochs: 3}\n").experiment
 
 
 def test_each_rung_of_a_ladder_keeps_the_changes_below_it(tmp_path: Path) -> None:
