@@ -254,6 +254,12 @@ def test_an_error_between_a_recipe_and_the_reader_is_where_the_reader_can_mend_i
         load(tmp_path, "resources: {workers: 3}")
 
 
+def test_a_key_that_a_recipe_has_for_another_kind_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hidden: unknown key; .*write speaker\.symbol whole"):
+        load(tmp_path, "{}", "speaker.symbol.kind=affine")
+    assert load(tmp_path, "speaker: {symbol: {kind: affine}}").speaker.symbol.kind == "affine"
+
+
 def test_config_imports_nothing_heavy() -> None:
     heavy = {"torch", "numpy", "ray", "mlflow", "pandas", "scipy", "sklearn", "pyarrow"}
     code = (

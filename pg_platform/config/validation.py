@@ -118,7 +118,13 @@ class Finding:
         Of keys that take part, one that the reader wrote before one of a recipe.
         """
         if self.unknown:
-            return Problem(key_place(root, self.path), dotted(self.path), self.message)
+            place, message = key_place(root, self.path), self.message
+            if place.shipped:
+                section = dotted(self.path[:-1])
+                message += (
+                    f"; the recipe has it for another kind: write {section} whole, {{kind: ...}}"
+                )
+            return Problem(place, dotted(self.path), message)
 
         def nearness(path: KeyPath) -> tuple[bool, float]:
             return not place_of(root, path).shipped, depth(root, path) / len(path)
